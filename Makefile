@@ -1,0 +1,51 @@
+# Skyhaul's commands. `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build test demo lint bench soak docs
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/skyhaul-target
+# Tools that `make setup` builds live in a directory of their own.
+export PATH := $(PATH):$(or $(SKYHAUL_TOOLS),$(HOME)/.cache/skyhaul-tools)/bin
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: ## install the test servers and the checking tools (pinned, idempotent)
+	@scripts/setup.sh servers nextest deny
+
+build: ## build the skyhaul command, optimised
+	cargo build --release -p skyhaul
+
+test: ## install the test servers, run every test
+	@scripts/setup.sh servers nextest
+	cargo build -p skyhaul
+	cargo nextest run --workspace
+	cargo test --quiet --workspace --doc
+
+demo: ## copy, change, sync and verify between two S3 servers on this machine
+	@scripts/setup.sh servers
+	@if [ -z "$${SKYHAUL_BIN:-}" ]; then cargo build -p skyhaul; fi
+	@.testbench/venv/bin/python scripts/demo.py
+
+lint: ## formatting, clippy, licences and bans, the house rules
+	@scripts/setup.sh deny
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+	python3 scripts/check_sources.py
+	python3 scripts/check_semantics.py
+
+bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.md
+	@scripts/setup.sh servers bench
+	cargo build --release -p skyhaul -p skyhaul-bench
+	cargo run --release -p skyhaul-bench
+
+soak: ## the long tests: kills, faults, a million objects
+	@scripts/setup.sh servers nextest
+	cargo build --release -p skyhaul
+	cargo nextest run --workspace --release --profile soak
+
+docs: ## build the API documentation, check that docs/SEMANTICS.md names living tests
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+	python3 scripts/check_semantics.py
