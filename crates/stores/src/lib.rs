@@ -1,1 +1,14 @@
-//! placeholder
+//! Object stores behind one trait: local disk and S3, with one conformance suite that every
+//! backend passes.
+
+pub mod conformance;
+pub mod local;
+pub mod payload;
+pub mod s3;
+pub mod store;
+
+pub use payload::Payload;
+pub use store::{
+    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister, OpenUpload, ObjectReader,
+    PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store, UploadRequest, UploadToken,
+};

@@ -1,0 +1,484 @@
+//! The state trait: transfers, listing ranges, groups of chunks, uploads. Every transition is a
+//! conditional write fenced by a lease's number; nothing is stored per object.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
+use skyhaul_model::spec::TransferSpec;
+use skyhaul_model::{HolderId, Result, TransferId};
+
+/// Where a transfer is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransferStatus {
+    /// Begun and not ended: at work, or interrupted (nobody holds it).
+    Running,
+    /// Ended; every object is at the destination.
+    Succeeded,
+    /// Ended; some objects failed.
+    Incomplete,
+    /// Ended by an error.
+    Failed,
+    /// Ended by the user; its uploads were aborted.
+    Cancelled,
+}
+
+/// What a running transfer does. Phases follow each other in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Listing and copying.
+    Copy,
+    /// Completing uploads whose completer died.
+    Complete,
+    /// Deleting at the destination.
+    Delete,
+    /// Checking the destination.
+    Verify,
+    /// Writing the report.
+    Report,
+    /// Nothing more to do.
+    Ended,
+}
+
+/// One transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferRow {
+    /// Its identifier.
+    pub id: TransferId,
+    /// What it does.
+    pub spec: TransferSpec,
+    /// See [`TransferSpec::fingerprint`].
+    pub fingerprint: String,
+    /// Where it is in its life.
+    pub status: TransferStatus,
+    /// What it is at.
+    pub phase: Phase,
+    /// How often it was started, from 1.
+    pub attempt: u32,
+    /// When it was submitted, by the submitter's clock (shown, never compared between machines).
+    pub created: Timestamp,
+    /// When the row last changed.
+    pub updated: Timestamp,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Raised by one at each change: the condition of the next.
+    pub revision: u64,
+}
+
+/// What [`TransferState::submit`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// The transfer is new; its whole key range is open as range 0.
+    Created(TransferRow),
+    /// The same submission was made before.
+    Existing(TransferRow),
+}
+
+/// A change of a transfer's row; `None` leaves a field as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TransferChange {
+    /// New status.
+    pub status: Option<TransferStatus>,
+    /// New phase.
+    pub phase: Option<Phase>,
+    /// New attempt.
+    pub attempt: Option<u32>,
+    /// New error (the inner `None` clears it).
+    pub error: Option<Option<String>>,
+}
+
+/// What a range's listing has counted so far. All fields add up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListCounts {
+    /// Source objects seen (after filters).
+    pub source_objects: u64,
+    /// Destination objects seen.
+    pub destination_objects: u64,
+    /// Objects to copy.
+    pub copy_objects: u64,
+    /// Their bytes.
+    pub copy_bytes: u64,
+    /// Chunks they were cut into.
+    pub chunks: u64,
+    /// Objects skipped.
+    pub skipped: u64,
+    /// Objects refused while listing (counted as failed).
+    pub failed: u64,
+    /// Keys to delete.
+    pub deletes: u64,
+    /// List pages read, on both sides.
+    pub pages: u64,
+    /// Names that a listing could not show: any forbids deletions.
+    pub unlisted: u64,
+}
+
+impl std::ops::AddAssign for ListCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.source_objects += other.source_objects;
+        self.destination_objects += other.destination_objects;
+        self.copy_objects += other.copy_objects;
+        self.copy_bytes += other.copy_bytes;
+        self.chunks += other.chunks;
+        self.skipped += other.skipped;
+        self.failed += other.failed;
+        self.deletes += other.deletes;
+        self.pages += other.pages;
+        self.unlisted += other.unlisted;
+    }
+}
+
+/// One range of keys, `after < source key <= upto`, being listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RangeRow {
+    /// Its identifier.
+    pub id: RangeId,
+    /// Lower bound (exclusive), a source key.
+    pub after: Option<String>,
+    /// Upper bound (inclusive), a source key; `None` is the end.
+    pub upto: Option<String>,
+    /// All keys up to this one are published; starts as `after`.
+    pub cursor: Option<String>,
+    /// Ordinal of the next group.
+    pub next_group: u32,
+    /// What was counted up to the cursor.
+    pub counts: ListCounts,
+    /// Whether the listing of this range ended.
+    pub done: bool,
+    /// Who lists it.
+    pub lease: Option<Lease>,
+}
+
+/// Kinds of segments that a listing writes beside manifests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListSegmentKind {
+    /// Outcomes of skipped and refused objects.
+    Outcomes,
+    /// Keys to delete at the destination.
+    Deletes,
+}
+
+/// What one slice of listing found: published as a whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// New cursor.
+    pub cursor: Option<String>,
+    /// Groups found, in order; ordinals continue at the row's `next_group`.
+    pub groups: Vec<NewGroup>,
+    /// Segments of skipped objects and deletions found.
+    pub segments: Vec<(ListSegmentKind, String)>,
+    /// What was counted since the last publication.
+    pub counts: ListCounts,
+    /// Whether the range's listing ended.
+    pub done: bool,
+}
+
+/// A group to be added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewGroup {
+    /// Number of chunks, 1 to 64.
+    pub chunks: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pointer to the manifest segment.
+    pub segment: String,
+}
+
+/// One group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Its identifier.
+    pub id: GroupId,
+    /// Its place in its shard: what the claim cursor counts.
+    pub sequence: u64,
+    /// Number of chunks.
+    pub chunks: u32,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Pointer to the manifest segment.
+    pub segment: String,
+    /// Where it is in its life.
+    pub status: GroupStatus,
+    /// The lease, while leased (kept after that, for its fence).
+    pub lease: Option<Lease>,
+    /// Chunks that are done.
+    pub done: Bitmap,
+    /// What its chunks counted.
+    pub counts: Counts,
+    /// Pointers to receipt segments.
+    pub receipts: Vec<String>,
+}
+
+/// Chunks that were finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The chunks.
+    pub done: Bitmap,
+    /// What they counted.
+    pub counts: Counts,
+    /// Pointer to their receipts.
+    pub receipts: Option<String>,
+    /// Groups of what is to be tried again, added together with the record.
+    pub follow_up: Vec<NewGroup>,
+}
+
+/// An upload's key in the state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UploadKey {
+    /// Which destination, from 0.
+    pub destination: u32,
+    /// The object's key at the destination.
+    pub key: String,
+    /// The object's attempt, from 1.
+    pub attempt: u32,
+}
+
+/// Where an upload is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadStatus {
+    /// About to be created; there may or may not be one at the store.
+    Intent,
+    /// Created; its token is known.
+    Open,
+    /// Completed.
+    Done,
+    /// Given up (the object changed or failed); to be aborted.
+    Superseded,
+    /// Aborted at the store.
+    Aborted,
+}
+
+/// One multipart upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRow {
+    /// Its key.
+    pub key: UploadKey,
+    /// Where it is in its life.
+    pub status: UploadStatus,
+    /// When the intent was written.
+    pub intended: Timestamp,
+    /// Uploads of the same object that were open before ours: never ours.
+    pub strangers: Vec<String>,
+    /// The store's token, once known.
+    pub token: Option<String>,
+    /// Number of parts of the object.
+    pub parts_total: u32,
+    /// Groups that finished all their parts of this object, with how many that are.
+    pub slices: Vec<(GroupId, u32)>,
+    /// The object's task as JSON, so that the completion needs no manifest.
+    pub task: String,
+}
+
+impl UploadRow {
+    /// Parts that were recorded as done.
+    #[must_use]
+    pub fn parts_done(&self) -> u32 {
+        self.slices.iter().map(|(_, parts)| parts).sum()
+    }
+}
+
+/// How far a transfer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// What listing counted so far.
+    pub listed: ListCounts,
+    /// Whether every range is listed to its end.
+    pub listing_done: bool,
+    /// What finished chunks counted.
+    pub done: Counts,
+    /// Groups there are.
+    pub groups: u64,
+    /// Groups that are done.
+    pub groups_done: u64,
+    /// Chunks that are done.
+    pub chunks_done: u64,
+}
+
+/// A store of transfers' state.
+///
+/// Errors: `LeaseLost` when a fenced write finds another lease, `NotFound` for rows that do not
+/// exist, `Unreachable`/`Service`/`Full` (control side) for the backend's own failures. All methods
+/// may be repeated after a lost reply with the same arguments and give the same result.
+#[async_trait]
+pub trait TransferState: Debug + Send + Sync {
+    /// Adds a transfer and its first range (everything), or finds it. The same id with another
+    /// specification is `Invalid`.
+    async fn submit(&self, id: &TransferId, spec: &TransferSpec) -> Result<Submitted>;
+
+    /// One transfer.
+    async fn transfer(&self, id: &TransferId) -> Result<TransferRow>;
+
+    /// All transfers, newest first.
+    async fn transfers(&self) -> Result<Vec<TransferRow>>;
+
+    /// Changes a transfer's row if its revision is still `revision`, else `LeaseLost`.
+    async fn change(
+        &self,
+        id: &TransferId,
+        revision: u64,
+        change: TransferChange,
+    ) -> Result<TransferRow>;
+
+    /// Forgets a transfer and all its rows.
+    async fn purge(&self, id: &TransferId) -> Result<()>;
+
+    /// All ranges of a transfer, by id.
+    async fn ranges(&self, id: &TransferId) -> Result<Vec<RangeRow>>;
+
+    /// Leases a range that is not done. `seen` is the lease that the caller may take over (it saw
+    /// it unchanged for a whole term, or proved its holder dead); `None` takes only a free one.
+    /// `LeaseLost` if the row holds another lease.
+    async fn lease_range(
+        &self,
+        id: &TransferId,
+        range: RangeId,
+        holder: &HolderId,
+        seen: Option<&Lease>,
+    ) -> Result<RangeRow>;
+
+    /// Publishes what a slice found and moves the cursor: atomic, fenced.
+    async fn publish(
+        &self,
+        id: &TransferId,
+        range: RangeId,
+        lease: &Lease,
+        publication: Publication,
+    ) -> Result<RangeRow>;
+
+    /// Cuts a leased range at `at` (cursor < at < upto): it keeps (after, at], the new range gets
+    /// (at, old upto], free or leased to the same holder (`lease_new`). Fenced. Returns the shrunken
+    /// and the new range.
+    async fn split_range(
+        &self,
+        id: &TransferId,
+        range: RangeId,
+        lease: &Lease,
+        at: &str,
+        lease_new: bool,
+    ) -> Result<(RangeRow, RangeRow)>;
+
+    /// Gives a range back.
+    async fn release_range(&self, id: &TransferId, range: RangeId, lease: &Lease) -> Result<()>;
+
+    /// Segments that the listing wrote, of one kind.
+    async fn list_segments(&self, id: &TransferId, kind: ListSegmentKind) -> Result<Vec<String>>;
+
+    /// How many shards a transfer's groups are spread over.
+    fn shards(&self) -> u32 {
+        1
+    }
+
+    /// Claims the first pending group of a shard whose sequence is greater than `after`.
+    async fn claim(
+        &self,
+        id: &TransferId,
+        shard: u32,
+        holder: &HolderId,
+        after: Option<u64>,
+    ) -> Result<Option<GroupRow>>;
+
+    /// Takes over a leased group whose lease is still `seen`. `LeaseLost` if it moved on.
+    async fn take_over(
+        &self,
+        id: &TransferId,
+        group: GroupId,
+        seen: &Lease,
+        holder: &HolderId,
+    ) -> Result<GroupRow>;
+
+    /// Renews a lease: raises its counter.
+    async fn renew(&self, id: &TransferId, group: GroupId, lease: &Lease) -> Result<Lease>;
+
+    /// Records finished chunks; all done ends the group. Repeating a record changes nothing.
+    /// A bitmap that overlaps what is done without being a repetition is `Invalid`.
+    async fn record(
+        &self,
+        id: &TransferId,
+        group: GroupId,
+        lease: &Lease,
+        record: Record,
+    ) -> Result<GroupRow>;
+
+    /// Gives a group back: pending again, what is done stays done.
+    async fn release(&self, id: &TransferId, group: GroupId, lease: &Lease) -> Result<()>;
+
+    /// One group.
+    async fn group(&self, id: &TransferId, group: GroupId) -> Result<GroupRow>;
+
+    /// Groups of a shard by sequence, after `after`, at most `limit`; with `status` only those.
+    async fn groups(
+        &self,
+        id: &TransferId,
+        shard: u32,
+        status: Option<GroupStatus>,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<GroupRow>>;
+
+    /// Writes the intent to open an upload; an existing row is returned as it is.
+    async fn upload_intent(&self, id: &TransferId, upload: NewUpload) -> Result<UploadRow>;
+
+    /// Records an upload's token if none is recorded; the row returned names the one that counts.
+    async fn upload_opened(
+        &self,
+        id: &TransferId,
+        key: &UploadKey,
+        token: &str,
+    ) -> Result<UploadRow>;
+
+    /// Records that a group finished its `parts` parts of the object. Counted once a group.
+    async fn upload_slice(
+        &self,
+        id: &TransferId,
+        key: &UploadKey,
+        group: GroupId,
+        parts: u32,
+    ) -> Result<UploadRow>;
+
+    /// Moves an upload from one of `from` to `to`; returns whether this call or an earlier one
+    /// with the same `to` did it (false: the row is in another status).
+    async fn upload_status(
+        &self,
+        id: &TransferId,
+        key: &UploadKey,
+        from: &[UploadStatus],
+        to: UploadStatus,
+    ) -> Result<bool>;
+
+    /// One upload.
+    async fn upload(&self, id: &TransferId, key: &UploadKey) -> Result<Option<UploadRow>>;
+
+    /// Uploads in one of these statuses by key, after `after`, at most `limit`.
+    async fn uploads(
+        &self,
+        id: &TransferId,
+        statuses: &[UploadStatus],
+        after: Option<&UploadKey>,
+        limit: usize,
+    ) -> Result<Vec<UploadRow>>;
+
+    /// How far a transfer is.
+    async fn progress(&self, id: &TransferId) -> Result<Progress>;
+}
+
+/// An upload about to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUpload {
+    /// Its key.
+    pub key: UploadKey,
+    /// When, by the writer's clock.
+    pub intended: Timestamp,
+    /// Tokens of uploads of the same object that are open already.
+    pub strangers: Vec<String>,
+    /// Number of parts.
+    pub parts_total: u32,
+    /// The object's task as JSON.
+    pub task: String,
+}
