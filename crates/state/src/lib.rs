@@ -1,7 +1,9 @@
 //! Transfer state behind one trait: SQLite here, DynamoDB with the control plane. One model-based
 //! suite checks every backend.
 
+mod fault;
 pub mod segments;
 pub mod state;
 
+pub use segments::{SegmentKind, SegmentStore, Segments};
 pub use state::*;
