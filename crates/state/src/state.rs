@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
+use skyhaul_model::outcome::Outcome;
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{HolderId, Result, TransferId};
 
@@ -225,6 +226,20 @@ pub struct Record {
     pub receipts: Option<String>,
     /// Groups of what is to be tried again, added together with the record.
     pub follow_up: Vec<NewGroup>,
+    /// An upload that ends with this record because its object changed or failed. In the same
+    /// transaction: if the upload is `Intent` or `Open` it becomes `Superseded` with this result;
+    /// otherwise somebody else ended it already, and `follow_up` is not added.
+    pub supersede: Option<(UploadKey, Option<UploadResult>)>,
+}
+
+/// How an object written in parts ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadResult {
+    /// Its line of the report.
+    pub outcome: Outcome,
+    /// What it counts; part of [`Progress::done`] once the upload is `Done`, or `Superseded` or
+    /// `Aborted` with a result.
+    pub counts: Counts,
 }
 
 /// An upload's key in the state.
@@ -273,6 +288,9 @@ pub struct UploadRow {
     pub slices: Vec<(GroupId, u32)>,
     /// The object's task as JSON, so that the completion needs no manifest.
     pub task: String,
+    /// How the object ended, if it did. (An object that is begun anew ends in a later attempt's
+    /// row.)
+    pub result: Option<UploadResult>,
 }
 
 impl UploadRow {
@@ -291,7 +309,7 @@ pub struct Progress {
     pub listed: ListCounts,
     /// Whether every range is listed to its end.
     pub listing_done: bool,
-    /// What finished chunks counted.
+    /// What finished chunks and ended uploads counted.
     pub done: Counts,
     /// Groups there are.
     pub groups: u64,
@@ -443,13 +461,15 @@ pub trait TransferState: Debug + Send + Sync {
     ) -> Result<UploadRow>;
 
     /// Moves an upload from one of `from` to `to`; returns whether this call or an earlier one
-    /// with the same `to` did it (false: the row is in another status).
+    /// with the same `to` did it (false: the row is in another status). The first such call sets
+    /// the result, if it gives one and the row has none.
     async fn upload_status(
         &self,
         id: &TransferId,
         key: &UploadKey,
         from: &[UploadStatus],
         to: UploadStatus,
+        result: Option<&UploadResult>,
     ) -> Result<bool>;
 
     /// One upload.

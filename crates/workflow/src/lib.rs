@@ -1,1 +1,12 @@
-//! placeholder
+//! The steps of a transfer (plan, list, copy, complete, delete, verify, report, cleanup) over the
+//! store and state traits, and the driver that runs them all in one process.
+
+pub mod embedded;
+pub mod request;
+pub mod settings;
+pub mod summary;
+
+pub use embedded::Embedded;
+pub use request::CopyRequest;
+pub use settings::Settings;
+pub use summary::{Event, Events, Summary};

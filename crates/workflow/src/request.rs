@@ -1,0 +1,44 @@
+//! What the command asks for, before the two sides were looked at.
+
+use skyhaul_model::attributes::AttributePolicy;
+use skyhaul_model::compare::{Compare, IfExists};
+use skyhaul_model::filter::FilterSpec;
+use skyhaul_model::guard::DeletePolicy;
+use skyhaul_model::parts::PartPolicy;
+use skyhaul_model::spec::{ChecksumPolicy, Durability, Encryption, Endpoint, Mode};
+
+/// A `cp` or `sync` as the user typed it: the plan step makes a
+/// [`TransferSpec`](skyhaul_model::TransferSpec) of it by looking at both sides.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// Copy or sync.
+    pub mode: Mode,
+    /// The source.
+    pub source: Endpoint,
+    /// The destination.
+    pub destination: Endpoint,
+    /// `cp -r`; a sync is always recursive.
+    pub recursive: bool,
+    /// See [`TransferSpec`](skyhaul_model::TransferSpec), as the following.
+    pub filters: FilterSpec,
+    /// How a sync compares.
+    pub compare: Compare,
+    /// What a copy does with existing objects.
+    pub if_exists: IfExists,
+    /// Whether a sync deletes.
+    pub delete: Option<DeletePolicy>,
+    /// Headers, metadata, tags, class.
+    pub attributes: AttributePolicy,
+    /// Parts.
+    pub parts: PartPolicy,
+    /// Checksums.
+    pub checksum: ChecksumPolicy,
+    /// Server-side encryption.
+    pub encryption: Option<Encryption>,
+    /// Never let the service copy by itself.
+    pub stream: bool,
+    /// Follow symbolic links in a local source.
+    pub follow_symlinks: bool,
+    /// Flushing at a local destination.
+    pub durability: Durability,
+}
