@@ -37,7 +37,7 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
 
     /// Check each written body against the generator (keyed by the last part of the key) and
-    /// answer BadDigest where it differs. Verified objects can be read back.
+    /// refuse it where it differs. Verified objects can be read back.
     #[arg(long)]
     pub(crate) verify: bool,
 

@@ -122,13 +122,12 @@ mod tests {
             after: bool,
         ) -> Box<dyn Iterator<Item = Entry> + Send + 'a> {
             let bound = bound.to_vec();
-            Box::new(self.0.iter().filter_map(move |k| {
-                (*k > bound || (!after && *k == bound)).then(|| Entry {
-                    key: String::from_utf8(k.clone()).unwrap(),
-                    size: 0,
-                    etag: String::new(),
-                    modified: 0,
-                })
+            let wanted = move |k: &&Vec<u8>| **k > bound || (!after && **k == bound);
+            Box::new(self.0.iter().filter(wanted).map(|k| Entry {
+                key: String::from_utf8(k.clone()).unwrap(),
+                size: 0,
+                etag: String::new(),
+                modified: 0,
             }))
         }
     }

@@ -120,16 +120,16 @@ fn control(server: &Server, request: &request::Parts) -> Result<Response<Reply>,
 fn operation(request: &request::Parts, target: &Target) -> Op {
     let copies = request.headers.contains_key("x-amz-copy-source");
     let on_bucket = target.key.is_empty();
-    match &request.method {
-        &Method::GET if target.bucket.is_empty() => Op::ListBuckets,
+    match request.method {
+        Method::GET if target.bucket.is_empty() => Op::ListBuckets,
         _ if target.bucket.is_empty() => Op::Unsupported,
-        &Method::HEAD if on_bucket => Op::HeadBucket,
-        &Method::PUT if on_bucket && target.pairs().is_empty() => Op::CreateBucket,
-        &Method::DELETE if on_bucket => Op::DeleteBucket,
-        &Method::POST if on_bucket && target.has("delete") => Op::DeleteObjects,
-        &Method::GET if on_bucket && target.has("uploads") => Op::ListMultipartUploads,
-        &Method::GET if on_bucket && target.query("list-type") == Some("2") => Op::ListObjectsV2,
-        &Method::GET if on_bucket => {
+        Method::HEAD if on_bucket => Op::HeadBucket,
+        Method::PUT if on_bucket && target.pairs().is_empty() => Op::CreateBucket,
+        Method::DELETE if on_bucket => Op::DeleteBucket,
+        Method::POST if on_bucket && target.has("delete") => Op::DeleteObjects,
+        Method::GET if on_bucket && target.has("uploads") => Op::ListMultipartUploads,
+        Method::GET if on_bucket && target.query("list-type") == Some("2") => Op::ListObjectsV2,
+        Method::GET if on_bucket => {
             let config = [
                 "location",
                 "versioning",
@@ -145,20 +145,20 @@ fn operation(request: &request::Parts, target: &Target) -> Op {
             }
         }
         _ if on_bucket => Op::Unsupported,
-        &Method::HEAD => Op::HeadObject,
-        &Method::GET if target.has("uploadId") => Op::ListParts,
-        &Method::GET if target.has("tagging") => Op::GetObjectTagging,
-        &Method::GET if target.has("acl") || target.has("attributes") => Op::Unsupported,
-        &Method::GET => Op::GetObject,
-        &Method::PUT if target.has("uploadId") && copies => Op::UploadPartCopy,
-        &Method::PUT if target.has("uploadId") => Op::UploadPart,
-        &Method::PUT if target.has("tagging") || target.has("acl") => Op::Unsupported,
-        &Method::PUT if copies => Op::CopyObject,
-        &Method::PUT => Op::PutObject,
-        &Method::POST if target.has("uploads") => Op::CreateMultipartUpload,
-        &Method::POST if target.has("uploadId") => Op::CompleteMultipartUpload,
-        &Method::DELETE if target.has("uploadId") => Op::AbortMultipartUpload,
-        &Method::DELETE => Op::DeleteObject,
+        Method::HEAD => Op::HeadObject,
+        Method::GET if target.has("uploadId") => Op::ListParts,
+        Method::GET if target.has("tagging") => Op::GetObjectTagging,
+        Method::GET if target.has("acl") || target.has("attributes") => Op::Unsupported,
+        Method::GET => Op::GetObject,
+        Method::PUT if target.has("uploadId") && copies => Op::UploadPartCopy,
+        Method::PUT if target.has("uploadId") => Op::UploadPart,
+        Method::PUT if target.has("tagging") || target.has("acl") => Op::Unsupported,
+        Method::PUT if copies => Op::CopyObject,
+        Method::PUT => Op::PutObject,
+        Method::POST if target.has("uploads") => Op::CreateMultipartUpload,
+        Method::POST if target.has("uploadId") => Op::CompleteMultipartUpload,
+        Method::DELETE if target.has("uploadId") => Op::AbortMultipartUpload,
+        Method::DELETE => Op::DeleteObject,
         _ => Op::Unsupported,
     }
 }
