@@ -298,6 +298,31 @@ fn a_gate_holds_until_it_is_opened() {
     assert!(reader.join().unwrap().holds(object().body()));
 }
 
+#[test]
+fn a_reply_can_be_held_while_the_work_is_done() {
+    let gate = Gate::new();
+    let bench = one(Rule::on(Op::Put), Fault::HoldReply(gate.clone()));
+    let spec = ObjectSpec::new("new", 1, MIB);
+    let writer = std::thread::spawn({
+        let (bucket, spec) = (bench.through.clone(), spec.clone());
+        move || bucket.put(&[spec])
+    });
+    gate.wait_for_arrival(PATIENCE);
+    assert!(!writer.is_finished());
+    assert_eq!(
+        bench
+            .proxy
+            .log()
+            .of(Op::Put)
+            .next()
+            .map(|put| (put.sent, put.status)),
+        Some((MIB, 0))
+    );
+    gate.open();
+    writer.join().unwrap();
+    assert!(bench.direct.get("new").unwrap().holds(spec.body()));
+}
+
 /// The status of an unsigned GET.
 fn bare_get(authority: &str, path: &str) -> u16 {
     use std::io::{Read as _, Write as _};

@@ -71,6 +71,8 @@ pub enum Fault {
     Misorder,
     /// The request waits at the gate before it is forwarded.
     HoldRequest(Gate),
+    /// The server does its work; its answer waits at the gate before the first byte of it.
+    HoldReply(Gate),
     /// The answer waits at the gate when this much of its body has been sent.
     HoldResponse {
         /// Bytes sent before.
@@ -99,6 +101,7 @@ impl Fault {
             Self::ErrorIn200 { .. } => "error-in-200",
             Self::Misorder => "misorder",
             Self::HoldRequest(_) => "hold-request",
+            Self::HoldReply(_) => "hold-reply",
             Self::HoldResponse { .. } => "hold-response",
         }
     }

@@ -225,6 +225,11 @@ async fn respond(
             let reply = forward(shared, head, tap(body, Harm::None)).await?;
             Ok(harmed(reply, record, |_| Harm::None))
         }
+        Some(Fault::HoldReply(gate)) => {
+            let reply = forward(shared, head, tap(body, Harm::None)).await?;
+            gate.pass().await;
+            Ok(harmed(reply, record, |_| Harm::None))
+        }
         Some(Fault::TruncateResponse { by }) => {
             let reply = forward(shared, head, tap(body, Harm::None)).await?;
             Ok(truncated(reply, record, by))
