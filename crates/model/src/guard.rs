@@ -1,6 +1,11 @@
-//! The guard on deletions.
+//! The guard on deletions: evaluated once, on the totals, before the first of them.
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// Whether and how much a sync deletes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,7 +15,7 @@ pub struct DeletePolicy {
     pub max: Option<DeleteLimit>,
     /// Also delete objects that filters exclude.
     pub excluded: bool,
-    /// Delete even though the source is empty.
+    /// Delete even though the source is empty or partly unreadable.
     pub force: bool,
 }
 
@@ -22,4 +27,121 @@ pub enum DeleteLimit {
     Count(u64),
     /// This many per cent of the objects at the destination.
     Percent(u8),
+}
+
+/// How much of the two sides a sync has seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Listing {
+    /// Both listings ended without error.
+    Complete,
+    /// Both listings ended, but the source has names that could not be read (an unreadable
+    /// directory): what is under them may look deleted and is not.
+    Partial,
+    /// A listing failed or was stopped.
+    Failed,
+}
+
+/// What a sync is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteTotals {
+    /// Objects to delete.
+    pub deletes: u64,
+    /// Objects at the destination under the mapped prefix, whether filters take them or not.
+    pub destination_objects: u64,
+    /// Objects at the source that the filters take.
+    pub source_objects: u64,
+    /// How much was seen.
+    pub listing: Listing,
+}
+
+/// Whether these deletions may be carried out: all or none. Fails with
+/// [`ErrorKind::Refused`], which names the rule and how to overrule it.
+///
+/// A percentage is exact: 10 % of 19 objects lets 1 deletion pass and refuses 2, for 2 is more
+/// than 1.9.
+pub fn allow(policy: &DeletePolicy, totals: &DeleteTotals) -> Result<()> {
+    let DeleteTotals {
+        deletes,
+        destination_objects,
+        source_objects,
+        listing,
+    } = *totals;
+    if deletes == 0 {
+        return Ok(());
+    }
+    let refuse = |why: &str, hint: &str| {
+        Err(Error::control(
+            ErrorKind::Refused,
+            format!("nothing was deleted: {why}; {deletes} of {destination_objects} objects at the destination would go"),
+        )
+        .hint(hint))
+    };
+    match listing {
+        Listing::Failed => {
+            return refuse("a listing did not end", "run the same command again");
+        }
+        Listing::Partial if !policy.force => {
+            return refuse(
+                "parts of the source could not be read",
+                "the report names them; make them readable, or delete all the same with --force",
+            );
+        }
+        _ => {}
+    }
+    if source_objects == 0 && !policy.force {
+        return refuse(
+            "the source has no object, or the filters leave out all of them",
+            "check the source; if it is meant to be empty, use --force",
+        );
+    }
+    match policy.max {
+        Some(limit) if limit.is_exceeded(deletes, destination_objects) => refuse(
+            &format!("that is more than --max-delete {limit}"),
+            "look at them with --dry-run; raise --max-delete if they are right",
+        ),
+        _ => Ok(()),
+    }
+}
+
+impl DeleteLimit {
+    /// Whether `deletes` of `destination_objects` objects are more than this.
+    #[must_use]
+    pub fn is_exceeded(self, deletes: u64, destination_objects: u64) -> bool {
+        match self {
+            Self::Count(count) => deletes > count,
+            Self::Percent(percent) => {
+                u128::from(deletes) * 100 > u128::from(percent) * u128::from(destination_objects)
+            }
+        }
+    }
+}
+
+impl FromStr for DeleteLimit {
+    type Err = Error;
+
+    /// `50` objects or `10%`.
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = match text.strip_suffix('%') {
+            Some(percent) => percent
+                .parse()
+                .ok()
+                .filter(|&value| value <= 100)
+                .map(Self::Percent),
+            None => text.parse().ok().map(Self::Count),
+        };
+        parsed.ok_or_else(|| {
+            Error::invalid(format!("`{text}` is no limit on deletions"))
+                .hint("a number of objects (`50`) or a share of the destination (`10%`)")
+        })
+    }
+}
+
+impl fmt::Display for DeleteLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Count(count) => write!(f, "{count}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
 }

@@ -1,0 +1,260 @@
+//! What `cp` and `sync` mean by their two arguments: which containers are opened and how keys
+//! map. Pure, so that every spelling is a line of a test table; the caller looks at both sides
+//! first.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{Error, ErrorKind, Result, Side};
+use crate::keymap::{KeyMap, name};
+use crate::location::{Location, Scheme};
+use crate::spec::Mode;
+
+/// What stands at the source location.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// An object or file of exactly this name. Where a prefix of the same name exists too, this
+    /// is the answer without `-r` and [`SourceKind::Folder`] with it.
+    Object,
+    /// A directory, bucket or prefix.
+    Folder {
+        /// Objects under it, as far as they were counted.
+        objects: u64,
+        /// Whether there are more than were counted.
+        more: bool,
+    },
+    /// Nothing.
+    Absent,
+}
+
+/// What the caller saw before planning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What stands at the source location.
+    pub source: SourceKind,
+    /// Local destinations: whether the path is an existing directory.
+    pub destination_is_folder: bool,
+    /// Whether both sides are one service, so that equal containers are the same container. True
+    /// for two local paths.
+    pub same_service: bool,
+}
+
+/// Where a transfer reads and writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyPlan {
+    /// The source to open. S3: bucket and prefix or key, as mapped; local: the root directory,
+    /// to which keys are relative.
+    pub source: Location,
+    /// The destination to open, likewise.
+    pub destination: Location,
+    /// How keys map.
+    pub keys: KeyMap,
+}
+
+/// Plans a copy or sync (which is always recursive). Local paths should be absolute: they are
+/// kept in the transfer's specification.
+///
+/// Fails with `NotFound` (source) where there is nothing, `Invalid` where the arguments do not fit
+/// what is there (a folder without `-r`, one side inside the other), each with a hint.
+pub fn plan_copy(
+    mode: Mode,
+    source: &Location,
+    destination: &Location,
+    recursive: bool,
+    seen: &Seen,
+) -> Result<CopyPlan> {
+    let recursive = recursive || mode == Mode::Sync;
+    let plan = match (seen.source, recursive) {
+        (SourceKind::Absent, _) => return Err(absent(source)),
+        (SourceKind::Object, false) => object(source, destination, seen.destination_is_folder)?,
+        (SourceKind::Folder { .. }, true) => folder(source, destination),
+        (SourceKind::Folder { objects, more }, false) => {
+            return Err(needs_recursive(source, objects, more));
+        }
+        (SourceKind::Object, true) => return Err(no_folder(mode, source)),
+    };
+    if seen.same_service {
+        refuse_overlap(&plan)?;
+    }
+    Ok(plan)
+}
+
+/// One object under a new name.
+fn object(source: &Location, destination: &Location, into_folder: bool) -> Result<CopyPlan> {
+    let (source, source_key) = match source.scheme {
+        Scheme::S3 => (source.clone(), source.path.clone()),
+        Scheme::Local => split_file(source)?,
+    };
+    let into_folder = destination.is_folder() || into_folder;
+    let (destination, destination_key) = match (destination.scheme, into_folder) {
+        (Scheme::S3, true) => {
+            let key = format!("{}{}", destination.path, name(&source_key));
+            (destination.with_path(key.clone()), key)
+        }
+        (Scheme::S3, false) => (destination.clone(), destination.path.clone()),
+        (Scheme::Local, true) => (directory(destination), name(&source_key).to_owned()),
+        (Scheme::Local, false) => split_file(destination)?,
+    };
+    let keys = KeyMap::Object {
+        source: source_key,
+        destination: destination_key,
+    };
+    Ok(CopyPlan {
+        source,
+        destination,
+        keys,
+    })
+}
+
+/// What is in a folder, into a folder.
+fn folder(source: &Location, destination: &Location) -> CopyPlan {
+    let open = |location: &Location| match location.scheme {
+        Scheme::S3 => {
+            let prefix = match location.path.as_str() {
+                path if location.is_folder() => path.to_owned(),
+                path => format!("{path}/"),
+            };
+            (location.with_path(prefix.clone()), prefix)
+        }
+        Scheme::Local => (directory(location), String::new()),
+    };
+    let (source, source_prefix) = open(source);
+    let (destination, destination_prefix) = open(destination);
+    let keys = KeyMap::Prefix {
+        source: source_prefix,
+        destination: destination_prefix,
+    };
+    CopyPlan {
+        source,
+        destination,
+        keys,
+    }
+}
+
+/// A local directory without trailing slashes.
+fn directory(location: &Location) -> Location {
+    let path = location.path.trim_end_matches('/');
+    location.with_path(if path.is_empty() { "/" } else { path })
+}
+
+/// A local file as its directory and its name.
+fn split_file(location: &Location) -> Result<(Location, String)> {
+    let path = Path::new(&location.path);
+    let (Some(parent), Some(name)) = (
+        path.parent(),
+        path.file_name().and_then(|name| name.to_str()),
+    ) else {
+        return Err(Error::invalid(format!("`{location}` names no file")));
+    };
+    // Parent and name come from a string, so they are UTF-8.
+    let parent = parent.to_str().unwrap_or_default();
+    Ok((
+        location.with_path(if parent.is_empty() { "." } else { parent }),
+        name.to_owned(),
+    ))
+}
+
+fn absent(source: &Location) -> Error {
+    let message = match source.scheme {
+        Scheme::S3 if source.path.is_empty() => "the bucket has no objects",
+        Scheme::S3 => "there is no such object and nothing under this prefix",
+        Scheme::Local => "there is no such file or directory",
+    };
+    Error::new(Side::Source, ErrorKind::NotFound, message).object(source.to_string())
+}
+
+fn needs_recursive(source: &Location, objects: u64, more: bool) -> Error {
+    let plural = if objects == 1 && !more {
+        "object"
+    } else {
+        "objects"
+    };
+    let at_least = if more { "more than " } else { "" };
+    let (what, where_) = match source.scheme {
+        Scheme::S3 if source.path.is_empty() => ("is a bucket", "in this bucket"),
+        Scheme::S3 => ("is no object", "under this prefix"),
+        Scheme::Local => ("is a directory", "in this directory"),
+    };
+    let hint = if objects == 0 && !more && source.scheme == Scheme::Local {
+        "add -r to copy a directory".to_owned()
+    } else {
+        format!("{at_least}{objects} {plural} {where_}: add -r")
+    };
+    Error::invalid(what).object(source.to_string()).hint(hint)
+}
+
+fn no_folder(mode: Mode, source: &Location) -> Error {
+    let hint = match mode {
+        Mode::Copy => "leave out -r",
+        Mode::Sync => "copy a single object with `skyhaul cp`",
+    };
+    Error::invalid("is a single object, not a folder")
+        .object(source.to_string())
+        .hint(hint)
+}
+
+/// Refuses a transfer onto itself, and one folder inside the other: what is written would be
+/// listed again, or what is read overwritten or deleted.
+fn refuse_overlap(plan: &CopyPlan) -> Result<()> {
+    if plan.source.scheme != plan.destination.scheme
+        || plan.source.container != plan.destination.container
+    {
+        return Ok(());
+    }
+    let fault = |message: &str| {
+        Err(Error::invalid(format!(
+            "{message}: {} and {}",
+            plan.source, plan.destination
+        )))
+    };
+    let recursive = matches!(plan.keys, KeyMap::Prefix { .. });
+    let (source_in_destination, destination_in_source) = match plan.source.scheme {
+        Scheme::S3 => {
+            let (source, destination) = (plan.keys.source_prefix(), plan.keys.destination_prefix());
+            if recursive {
+                (
+                    source.starts_with(destination),
+                    destination.starts_with(source),
+                )
+            } else {
+                (source == destination, source == destination)
+            }
+        }
+        Scheme::Local => {
+            let source = plain(&plan.source.path, plan.keys.source_prefix());
+            let destination = plain(&plan.destination.path, plan.keys.destination_prefix());
+            if recursive {
+                (
+                    source.starts_with(&destination),
+                    destination.starts_with(&source),
+                )
+            } else {
+                (source == destination, source == destination)
+            }
+        }
+    };
+    match (source_in_destination, destination_in_source) {
+        (true, true) => fault("source and destination are the same"),
+        (false, true) => fault("the destination is inside the source"),
+        (true, false) => fault("the source is inside the destination"),
+        (false, false) => Ok(()),
+    }
+}
+
+/// A local path without `.`, `..` and repeated slashes. Symbolic links are not seen here: a caller
+/// that can resolves them first.
+fn plain(root: &str, key: &str) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for component in Path::new(root).join(key).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir
+                if matches!(plain.components().next_back(), Some(Component::Normal(_))) =>
+            {
+                plain.pop();
+            }
+            Component::ParentDir if plain.has_root() => {}
+            other => plain.push(other),
+        }
+    }
+    plain
+}
