@@ -1,0 +1,110 @@
+"""The Markdown table from the raw records."""
+
+import math
+import shlex
+import statistics
+
+from . import tools
+from .listing import DELAY_MS
+
+
+def _median(records: list[dict], field: str) -> float:
+    return statistics.median(r[field] for r in records)
+
+
+def _paired(mine: list[dict], best: list[dict], field: str) -> float | None:
+    """Median of the ratios within each round."""
+    theirs = {r["run"]: r[field] for r in best}
+    ratios = [r[field] / theirs[r["run"]] for r in mine if theirs.get(r["run"])]
+    return statistics.median(ratios) if ratios else None
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _row_table(records: list[dict]) -> list[str]:
+    by_tool: dict[str, list[dict]] = {}
+    for record in records:
+        by_tool.setdefault(record["tool"], []).append(record)
+    good = {name: [r for r in rs if r["status"] == "ok"] for name, rs in by_tool.items()}
+    complete = {name: rs for name, rs in good.items()
+                if rs and not any(r["status"] == "failed" for r in by_tool[name])}
+    peers = {name: rs for name, rs in complete.items() if rs[0]["peer"]}
+
+    def best(field: str) -> list[dict]:
+        return min(peers.values(), key=lambda rs: _median(rs, field), default=[])
+
+    listing = records[0]["direction"] == "list"
+    extra = " calls |" if listing else ""
+    lines = [f"| tool | wall s | x best peer | client CPU s | x best peer | peak RSS MiB | server CPU s |{extra} guarantees |",
+             f"|---|--:|--:|--:|--:|--:|--:|{'--:|' if listing else ''}---|"]
+    for name, rs in sorted(by_tool.items(), key=lambda kv: _median(complete[kv[0]], "wall")
+                           if kv[0] in complete else math.inf):
+        if name not in complete:
+            failed = next((r for r in rs if r["status"] == "failed"), None)
+            why = f"failed: {failed['error'].strip().splitlines()[-1][:120]}" if failed else "n/a"
+            why = why.replace("|", "/")
+            lines.append(f"| {name} | n/a | | | | | |{' |' if listing else ''} {why} |")
+            continue
+        ok = complete[name]
+        calls = f" {_median(ok, 'calls'):.0f} |" if listing else ""
+        wall = _median(ok, "wall")
+        busy = " (!)" if _median(ok, "server_cpu") > 0.9 * wall and ok[0]["pinning"] == "pinned" else ""
+        lines.append(
+            f"| {name} | {wall:.2f}{busy} | {_ratio(_paired(ok, best('wall'), 'wall'))} "
+            f"| {_median(ok, 'cpu'):.2f} | {_ratio(_paired(ok, best('cpu'), 'cpu'))} "
+            f"| {_median(ok, 'rss') / 2**20:.0f} | {_median(ok, 'server_cpu'):.2f} |{calls} "
+            f"{ok[0]['guarantees']} |")
+    return lines
+
+
+def render(results: dict) -> str:
+    """RESULTS.md."""
+    m = results["machine"]
+    records = results["records"]
+    lines = ["# Results", ""]
+    if results["quick"]:
+        lines += ["**Small sizes (`--quick`): a smoke test of the runner, not a measurement.**", ""]
+    lines += [
+        f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}.",
+        "",
+        "Medians of interleaved runs; the order rotates, so that each tool is first once. "
+        "*x best peer* is the median of the ratios within each round, to the peer with the least "
+        "median of that column. CPU is user + system of the whole process tree. `pinned`: servers "
+        "on one core, client on another; `free`: both share all cores. `(!)`: the servers' core was "
+        "busy for over 90 % of the time, so the server may be the limit. After each run the number of "
+        "objects and bytes at the target is compared with the data set's. Files of local sources "
+        "are in the page cache; the disk is synced before each run.",
+        "",
+        "The source has an MD5 as ETag up to 8 MiB and a multipart ETag above, as S3 has after "
+        "uploads with default settings, and a CRC64NVME for who asks (memory server).",
+        "",
+        "Versions: " + "; ".join(f"{n}: {v}" for n, v in results["versions"].items()) + ".",
+        "",
+    ]
+    order = list(dict.fromkeys(r["row"] for r in records))
+    for row in order:
+        here = [r for r in records if r["row"] == row]
+        runs = 1 + max(r["run"] for r in here)
+        lines += [f"## {row}", ""]
+        if here[0]["direction"] == "list":
+            pages = math.ceil(here[0]["count"] / 1000)
+            lines += [f"{here[0]['count']:,} keys, {DELAY_MS} ms a page. Fewest calls {pages:,}; "
+                      f"one after the other {pages * DELAY_MS / 1000:.1f} s. {runs} runs.", ""]
+        else:
+            lines += [f"{here[0]['count']:,} objects of {here[0]['size']:,} bytes. {runs} runs.", ""]
+        lines += [*_row_table(here), ""]
+    lines += ["## Appendix: why these flags", "", tools.REASONS, "",
+              "## Appendix: command lines", "", "```"]
+    shown = set()
+    for record in records:
+        for command in record.get("commands", []):
+            key = (record["direction"], record["tool"], command[1:4].__repr__())
+            if key not in shown:
+                shown.add(key)
+                program = command[0].rsplit("/", 1)[-1]
+                lines.append(f"# {record['direction']}, {record['tool']}")
+                lines.append(shlex.join([program, *command[1:]]))
+    lines += ["```", ""]
+    return "\n".join(lines)
