@@ -38,6 +38,7 @@ pub enum MtimeSupport {
 }
 
 /// What a store can do.
+#[allow(clippy::struct_excessive_bools)] // independent answers to independent questions
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Checksums that the store verifies itself on a write, cheapest first.

@@ -47,6 +47,7 @@ impl Algorithm {
 
     /// Length of a value in bytes.
     #[must_use]
+    #[allow(clippy::len_without_is_empty)] // no value is empty
     pub fn len(self) -> usize {
         match self {
             Self::Crc64Nvme => 8,

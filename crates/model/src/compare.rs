@@ -203,3 +203,231 @@ fn checksums(source: &Facts<'_>, destination: &Facts<'_>) -> Verdict {
 pub fn md5_etag(etag: &str) -> Option<Checksum> {
     Checksum::from_hex(Algorithm::Md5, etag).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COPY: Verdict = Verdict::Copy("newer at the source");
+    const SAME: Verdict = Verdict::Same("not newer at the source");
+
+    fn at(nanos: i64) -> Timestamp {
+        Timestamp::from_nanosecond(1_700_000_000_000_000_000 + i128::from(nanos)).unwrap()
+    }
+
+    fn facts(clock: MtimeSupport, nanos: i64) -> Facts<'static> {
+        Facts {
+            size: 10,
+            mtime: at(nanos),
+            clock,
+            metadata_mtime: MetadataTime::Unknown,
+            etag: None,
+            checksums: &[],
+        }
+    }
+
+    fn file(nanos: i64) -> Facts<'static> {
+        facts(MtimeSupport::Native, nanos)
+    }
+
+    fn object(nanos: i64) -> Facts<'static> {
+        facts(MtimeSupport::Metadata, nanos)
+    }
+
+    fn carrying(nanos: i64, carried: Option<i64>) -> Facts<'static> {
+        Facts {
+            metadata_mtime: MetadataTime::seen(carried.map(at)),
+            ..object(nanos)
+        }
+    }
+
+    fn by_mtime(source: Facts<'_>, destination: Facts<'_>) -> Verdict {
+        needs_copy(Compare::Mtime, &source, &destination)
+    }
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn another_size_is_always_copied() {
+        let larger = Facts {
+            size: 11,
+            ..file(-5 * S)
+        };
+        for compare in [Compare::Size, Compare::Mtime, Compare::Checksum] {
+            assert_eq!(
+                needs_copy(compare, &larger, &file(0)),
+                Verdict::Copy("size differs")
+            );
+        }
+        assert_eq!(
+            needs_copy(Compare::Size, &file(5 * S), &file(0)),
+            Verdict::Same("same size")
+        );
+    }
+
+    #[test]
+    fn files_are_compared_to_the_nanosecond() {
+        assert_eq!(by_mtime(file(2), file(1)), COPY);
+        assert_eq!(by_mtime(file(1), file(1)), SAME);
+        assert_eq!(by_mtime(file(1), file(2)), SAME);
+        // A destination of whole seconds cannot hold the fraction.
+        assert_eq!(by_mtime(file(S / 2), file(0)), SAME);
+        assert_eq!(by_mtime(file(S + 1), file(0)), COPY);
+    }
+
+    #[test]
+    fn a_file_older_than_its_upload_needs_no_request() {
+        assert_eq!(by_mtime(file(3), object(S)), SAME);
+        assert_eq!(by_mtime(file(S), object(S)), SAME);
+    }
+
+    #[test]
+    fn a_file_newer_than_its_upload_is_judged_by_the_time_that_the_object_carries() {
+        assert_eq!(
+            by_mtime(file(S + 5), object(S)),
+            Verdict::NeedsDestinationMtime
+        );
+        assert_eq!(by_mtime(file(S + 5), carrying(S, Some(S + 5))), SAME);
+        assert_eq!(by_mtime(file(S + 5), carrying(S, Some(S + 4))), COPY);
+        assert_eq!(
+            by_mtime(file(90 * S + 1), carrying(S, Some(90 * S + 1))),
+            SAME
+        );
+        // Uploaded by another tool: the upload time is all there is.
+        assert_eq!(by_mtime(file(S + 5), carrying(S, None)), SAME);
+        assert_eq!(by_mtime(file(2 * S + 5), carrying(S, None)), COPY);
+    }
+
+    #[test]
+    fn an_object_newer_than_its_file_is_judged_by_the_time_that_it_carries() {
+        assert_eq!(by_mtime(object(9 * S), file(3)), Verdict::NeedsSourceMtime);
+        assert_eq!(by_mtime(carrying(9 * S, Some(3)), file(3)), SAME);
+        assert_eq!(by_mtime(carrying(9 * S, Some(4)), file(3)), COPY);
+        assert_eq!(by_mtime(carrying(9 * S, None), file(3)), COPY);
+        // The file was given the upload time itself.
+        assert_eq!(by_mtime(object(9 * S), file(9 * S)), SAME);
+        assert_eq!(
+            by_mtime(object(9 * S + 7), file(9 * S)),
+            SAME,
+            "listed finer than read"
+        );
+    }
+
+    #[test]
+    fn objects_are_compared_by_upload_time_alone() {
+        assert_eq!(by_mtime(object(2 * S), object(S)), COPY);
+        assert_eq!(by_mtime(object(S), object(2 * S)), SAME);
+        assert_eq!(
+            by_mtime(object(S + 900), object(S)),
+            SAME,
+            "whole seconds at one side"
+        );
+        assert_eq!(by_mtime(object(S + 900), object(S + 100)), COPY);
+    }
+
+    fn sums(algorithm: Algorithm, byte: u8) -> Vec<Checksum> {
+        vec![Checksum::new(algorithm, vec![byte; algorithm.len()]).unwrap()]
+    }
+
+    #[test]
+    fn checksums_are_compared_by_a_common_algorithm() {
+        let (one, two, crc) = (
+            sums(Algorithm::Sha256, 1),
+            sums(Algorithm::Sha256, 2),
+            sums(Algorithm::Crc32c, 1),
+        );
+        let mixed = [crc.clone(), one.clone()].concat();
+        let by_checksum = |source: &[Checksum], destination: &[Checksum]| {
+            needs_copy(
+                Compare::Checksum,
+                &Facts {
+                    checksums: source,
+                    ..object(9 * S)
+                },
+                &Facts {
+                    checksums: destination,
+                    ..object(0)
+                },
+            )
+        };
+        assert_eq!(by_checksum(&one, &one), Verdict::Same("same checksum"));
+        assert_eq!(by_checksum(&one, &two), Verdict::Copy("checksum differs"));
+        assert_eq!(by_checksum(&mixed, &one), Verdict::Same("same checksum"));
+        assert_eq!(by_checksum(&crc, &one), Verdict::NeedsChecksums);
+        assert_eq!(by_checksum(&[], &[]), Verdict::NeedsChecksums);
+        let empty = Facts {
+            size: 0,
+            ..object(0)
+        };
+        assert_eq!(
+            needs_copy(Compare::Checksum, &empty, &empty),
+            Verdict::Same("both are empty")
+        );
+    }
+
+    #[test]
+    fn equal_md5_tags_prove_equality_and_different_ones_nothing() {
+        let (a, b) = ("0".repeat(32), "1".repeat(32));
+        let parts = format!("{a}-3");
+        let by_tag = |source: &str, destination: &str| {
+            let source = Facts {
+                etag: Some(source),
+                ..object(0)
+            };
+            let destination = Facts {
+                etag: Some(destination),
+                ..object(0)
+            };
+            needs_copy(Compare::Checksum, &source, &destination)
+        };
+        assert_eq!(by_tag(&a, &a), Verdict::Same("same MD5"));
+        assert_eq!(by_tag(&a, &b), Verdict::NeedsChecksums);
+        assert_eq!(by_tag(&parts, &parts), Verdict::NeedsChecksums);
+    }
+
+    #[test]
+    fn existing_objects_are_skipped_overwritten_or_replaced_by_newer_ones() {
+        let (old, new) = (
+            file(1),
+            Facts {
+                size: 11,
+                ..file(2)
+            },
+        );
+        let copy = |if_exists, source, destination| {
+            verdict(Mode::Copy, Compare::Mtime, if_exists, &source, &destination)
+        };
+        assert_eq!(copy(IfExists::Skip, new, old), Verdict::Same("exists"));
+        assert_eq!(
+            copy(IfExists::Overwrite, old, new),
+            Verdict::Copy("overwrite")
+        );
+        assert_eq!(copy(IfExists::Newer, new, old), COPY);
+        assert_eq!(copy(IfExists::Newer, old, new), SAME, "though sizes differ");
+    }
+
+    #[test]
+    fn a_sync_obeys_if_exists_too() {
+        let (old, new) = (
+            file(1),
+            Facts {
+                size: 11,
+                ..file(2)
+            },
+        );
+        let sync = |if_exists, source, destination| {
+            verdict(Mode::Sync, Compare::Size, if_exists, &source, &destination)
+        };
+        assert_eq!(sync(IfExists::Skip, new, old), Verdict::Same("exists"));
+        assert_eq!(
+            sync(IfExists::Overwrite, old, new),
+            Verdict::Copy("size differs")
+        );
+        assert_eq!(sync(IfExists::Newer, old, new), SAME);
+        assert_eq!(sync(IfExists::Newer, new, old), COPY);
+        assert_eq!(
+            sync(IfExists::Newer, file(9), old),
+            Verdict::Same("same size")
+        );
+    }
+}

@@ -16,8 +16,8 @@ use crate::glob;
 pub struct FilterSpec {
     /// Rules in the order given; the first that matches decides, and what none matches is taken.
     pub rules: Vec<FilterRule>,
-    /// Only these keys, relative to the source prefix. Rules are not looked at then; sizes and
-    /// ages are.
+    /// Only these keys, relative to the source prefix. Cannot be combined with rules; sizes and
+    /// ages hold too.
     pub files: Option<Vec<String>>,
     /// Smallest size in bytes.
     pub min_size: Option<u64>,
@@ -158,8 +158,13 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// Compiles the patterns. Ages are measured from `now`. Fails on a malformed pattern.
+    /// Compiles the patterns. Ages are measured from `now`. Fails on a malformed pattern, and on
+    /// a list of files together with rules.
     pub fn compile(spec: &FilterSpec, now: Timestamp) -> Result<Self> {
+        if spec.files.is_some() && !spec.rules.is_empty() {
+            return Err(Error::invalid("a list of files excludes filter rules")
+                .hint("use either --files-from or --include, --exclude and --filter"));
+        }
         let patterns = spec
             .rules
             .iter()
@@ -229,6 +234,289 @@ impl Filters {
         match self.patterns.matches(relative_key).iter().next() {
             Some(rule) if !self.includes[rule] => Decision::Leave(Leave::Rule(rule)),
             _ => Decision::Take,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn rules(lines: &[&str]) -> Filters {
+        let mut spec = FilterSpec::default();
+        for line in lines {
+            spec.add_line(line).unwrap();
+        }
+        Filters::compile(&spec, at(0)).unwrap()
+    }
+
+    fn takes(filters: &Filters, key: &str) -> bool {
+        filters.decide(key, 1, at(0)) == Decision::Take
+    }
+
+    #[test]
+    fn the_documented_examples_of_rclone() {
+        for (pattern, matching, other) in [
+            (
+                "file.jpg",
+                "file.jpg directory/file.jpg",
+                "afile.jpg directory/afile.jpg",
+            ),
+            ("/file.jpg", "file.jpg", "afile.jpg directory/file.jpg"),
+            (
+                "*.jpg",
+                "file.jpg dir/file.jpg",
+                "file.png dir/file.png dir/jpg",
+            ),
+            ("/*.jpg", "file.jpg file2.jpg", "file.png dir/file.jpg"),
+            (
+                "*.{jpg,png}",
+                "file.jpg dir/file.png",
+                "file.gif dir/file.gif",
+            ),
+            (
+                "dir/**",
+                "dir/anyfile subdir/dir/subsubdir/anyfile",
+                "file.png subdir/file.png mydir/f",
+            ),
+            (
+                "*.t?t",
+                "file.txt dir/file.tzt",
+                "file.qxt dir/file.png file.t/t",
+            ),
+            ("*.[a-z]", "file.a dir/file.b", "file.0 dir/file.1"),
+            (
+                r"*.\?\?\?",
+                "file.??? dir/file.???",
+                "file.abc dir/file.def",
+            ),
+            (
+                r"*.\d\d\d",
+                "file.012 dir/file.345",
+                "file.abc dir/file.def",
+            ),
+            (
+                "*.{{jpe?g}}",
+                "file.jpeg dir/file.jpg",
+                "file.png dir/file.jpeeg",
+            ),
+            (r"/{{.*\.jpe?g}}", "file.jpeg file.jpg", "file.png"),
+            (
+                "{{start[^/]*end\\.jpg}}",
+                "start-end.jpg d/startend.jpg",
+                "start/end.jpg",
+            ),
+            ("*.{{(?i)jpg}}", "file.jpg file.JPG", "file.png"),
+            ("potato", "potato", "POTATO potato/x"),
+            (r"*\[{JP,KR,HK}\]*", "a[JP]b d/[HK]", "aJPb [US]"),
+            ("{dir1/**,dir2/**}", "dir1/a x/dir2/b/c", "dir3/a"),
+            ("/dir/**", "dir/a dir/b/c dir/", "a/dir/b dirx"),
+            (".*{,/**}", ".git .git/config a/.x/y", "a.git/b"),
+            ("dir/", "dir/a x/dir/b/c dir/", "dir dirx/a"),
+        ] {
+            let excluding = rules(&[&format!("- {pattern}")]);
+            for key in matching.split(' ') {
+                assert!(!takes(&excluding, key), "{pattern} should match {key}");
+            }
+            for key in other.split(' ') {
+                assert!(takes(&excluding, key), "{pattern} should not match {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_decides() {
+        let filters = rules(&[
+            "+ cleared",
+            "# a comment",
+            "; another",
+            "",
+            "!",
+            "- /file1.jpg",
+            "+ /file2.png",
+            "+ /*.jpg",
+            "- /*.png",
+            "+ /sausage2*",
+            "+ /sausage3**",
+            "+ /a/*.jpg",
+            "- *",
+        ]);
+        for key in [
+            "file2.png",
+            "file3.jpg",
+            "sausage2potato",
+            "sausage3/potato",
+            "a/one.jpg",
+        ] {
+            assert!(takes(&filters, key), "{key}");
+        }
+        for key in [
+            "cleared",
+            "file1.jpg",
+            "FILE2.png",
+            "afile2.png",
+            "file4.png",
+            "sausage2/potato",
+            "a/one.png",
+            "unicorn",
+        ] {
+            assert!(!takes(&filters, key), "{key}");
+        }
+        assert_eq!(
+            filters.decide("file1.jpg", 1, at(0)),
+            Decision::Leave(Leave::Rule(0))
+        );
+        assert_eq!(
+            filters.decide("unicorn", 1, at(0)),
+            Decision::Leave(Leave::Rule(7))
+        );
+    }
+
+    #[test]
+    fn a_folder_rule_covers_the_subtree_and_its_marker() {
+        let filters = rules(&["+ /keep/this.txt", "- /keep/", "- b/"]);
+        assert!(takes(&filters, "keep/this.txt"));
+        for key in [
+            "keep/",
+            "keep/other",
+            "keep/x/this.txt",
+            "b/",
+            "a/b/c",
+            "a/b/c/d",
+        ] {
+            assert!(!takes(&filters, key), "{key}");
+        }
+        assert!(takes(&filters, "keep") && takes(&filters, "a/b") && takes(&filters, "a/bb/c"));
+    }
+
+    #[test]
+    fn what_no_rule_matches_is_taken() {
+        assert!(takes(&rules(&["+ *.jpg"]), "a.png"));
+        assert!(takes(&rules(&[]), "anything\nat all"));
+        assert!(!takes(&rules(&["+ *.jpg", "- **"]), "dir/a\nb.png"));
+    }
+
+    #[test]
+    fn listed_files_are_exact_and_exclude_rules() {
+        let spec = FilterSpec {
+            files: Some(vec!["file1.jpg".into(), "/d/file2.jpg".into(), "*".into()]),
+            max_size: Some(10),
+            ..FilterSpec::default()
+        };
+        let filters = Filters::compile(&spec, at(0)).unwrap();
+        assert!(takes(&filters, "file1.jpg") && takes(&filters, "d/file2.jpg"));
+        assert!(takes(&filters, "*"));
+        assert_eq!(
+            filters.decide("x", 1, at(0)),
+            Decision::Leave(Leave::NotListed)
+        );
+        assert!(!takes(&filters, "potato/file1.jpg"));
+        assert_eq!(
+            filters.decide("file1.jpg", 11, at(0)),
+            Decision::Leave(Leave::TooLarge)
+        );
+        let both = FilterSpec {
+            rules: vec![FilterRule::exclude("a")],
+            ..spec
+        };
+        assert!(Filters::compile(&both, at(0)).is_err());
+    }
+
+    #[test]
+    fn sizes_are_inclusive() {
+        let spec = FilterSpec {
+            min_size: Some(100),
+            max_size: Some(200),
+            ..FilterSpec::default()
+        };
+        let filters = Filters::compile(&spec, at(0)).unwrap();
+        let decide = |size| filters.decide("k", size, at(0));
+        assert_eq!(decide(99), Decision::Leave(Leave::TooSmall));
+        assert_eq!((decide(100), decide(200)), (Decision::Take, Decision::Take));
+        assert_eq!(decide(201), Decision::Leave(Leave::TooLarge));
+    }
+
+    #[test]
+    fn ages_are_inclusive_and_measured_from_the_given_instant() {
+        let spec = FilterSpec {
+            min_age_s: Some(10),
+            max_age_s: Some(20),
+            ..FilterSpec::default()
+        };
+        let filters = Filters::compile(&spec, at(1000)).unwrap();
+        let decide = |seconds| filters.decide("k", 1, at(seconds));
+        assert_eq!(decide(979), Decision::Leave(Leave::TooOld));
+        assert_eq!((decide(980), decide(990)), (Decision::Take, Decision::Take));
+        assert_eq!(decide(991), Decision::Leave(Leave::TooYoung));
+        assert_eq!(
+            decide(2000),
+            Decision::Leave(Leave::TooYoung),
+            "from the future"
+        );
+        let endless = FilterSpec {
+            max_age_s: Some(u64::MAX),
+            ..FilterSpec::default()
+        };
+        let filters = Filters::compile(&endless, Timestamp::MAX).unwrap();
+        assert_eq!(filters.decide("k", 1, Timestamp::MIN), Decision::Take);
+    }
+
+    #[test]
+    fn malformed_rules_are_refused() {
+        for line in ["x", "+", "-", "+  ", "*.jpg", "-*.jpg", "!x", "é"] {
+            assert!(FilterSpec::default().add_line(line).is_err(), "{line}");
+        }
+        let spec = FilterSpec {
+            rules: vec![FilterRule::exclude("[")],
+            ..FilterSpec::default()
+        };
+        assert!(Filters::compile(&spec, at(0)).is_err());
+    }
+
+    /// The same rules evaluated one after the other.
+    fn one_by_one(rules: &[FilterRule], key: &str) -> bool {
+        let first = rules.iter().find(|rule| {
+            regex::Regex::new(&rule.regex().unwrap())
+                .unwrap()
+                .is_match(key)
+        });
+        first.is_none_or(|rule| rule.include)
+    }
+
+    proptest! {
+        #[test]
+        fn all_rules_at_once_decide_as_one_after_the_other(
+            patterns in prop::collection::vec((any::<bool>(), r"/?([ab*?/]|\*\*|\{a,b\}){1,5}/?"), 0..6),
+            keys in prop::collection::vec("[ab/]{0,6}", 1..8),
+        ) {
+            let rules: Vec<_> = patterns
+                .into_iter()
+                .map(|(include, pattern)| FilterRule { include, pattern })
+                .filter(|rule| rule.regex().is_ok())
+                .collect();
+            let spec = FilterSpec { rules: rules.clone(), ..FilterSpec::default() };
+            let filters = Filters::compile(&spec, at(0)).unwrap();
+            for key in keys {
+                prop_assert_eq!(takes(&filters, &key), one_by_one(&rules, &key));
+            }
+        }
+
+        #[test]
+        fn an_escaped_key_matches_itself_alone(key in r"[a-z*?{}\[\],.\\ ()^$|+&~-]{1,12}", other in "[a-z*?]{1,12}") {
+            let escaped: String = key
+                .chars()
+                .flat_map(|c| (!c.is_alphanumeric()).then_some('\\').into_iter().chain([c]))
+                .collect();
+            let rules = vec![FilterRule::exclude(format!("/{escaped}"))];
+            let spec = FilterSpec { rules, ..FilterSpec::default() };
+            let filters = Filters::compile(&spec, at(0)).unwrap();
+            prop_assert!(!takes(&filters, &key));
+            prop_assert_eq!(takes(&filters, &other), key != other);
         }
     }
 }

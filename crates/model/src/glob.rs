@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `*`, `?` | any run of characters, any one character, but `/` |
 //! | `**` | any run of characters |
-//! | `[a-z]`, `[^a-z]`, `[[:alpha:]]`, `\d` | a character of the class |
+//! | `[a-z]`, `[^a-z]`, `[!a-z]`, `[[:alpha:]]`, `\d` | a character of the class, or none of it |
 //! | `{a,b*}` | either alternative; alternatives may nest |
 //! | `{{regexp}}` | a regular expression |
 //! | `\*` | the character itself |
@@ -103,7 +103,7 @@ fn escape(regex: &mut String, c: char) {
 /// (`&&`, `--`, `~~`, nested classes) are no operations here.
 fn class(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
     let mut class = String::from("[");
-    if chars.next_if_eq(&'^').is_some() {
+    if chars.next_if(|&c| c == '^' || c == '!').is_some() {
         class.push('^');
     }
     let mut last = '[';
@@ -147,5 +147,86 @@ fn raw(chars: &mut Peekable<Chars<'_>>) -> Option<String> {
             return Some(raw);
         }
         raw.push(c);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn regex(glob: &str) -> String {
+        to_regex(glob)
+            .unwrap()
+            .trim_start_matches("(?s)")
+            .to_owned()
+    }
+
+    #[test]
+    fn patterns_become_the_expressions_of_rclone() {
+        for (glob, wanted) in [
+            ("potato", "(?:^|/)potato$"),
+            ("potato,sausage", "(?:^|/)potato,sausage$"),
+            ("/potato", "^potato$"),
+            ("potato?sausage", "(?:^|/)potato[^/]sausage$"),
+            ("potat[oa]", "(?:^|/)potat[oa]$"),
+            ("potat[a-z]or", "(?:^|/)potat[a-z]or$"),
+            ("potat[[:alpha:]]or", "(?:^|/)potat[[:alpha:]]or$"),
+            (
+                "'.' '+' '(' ')' '|' '^' '$'",
+                r"(?:^|/)'\.' '\+' '\(' '\)' '\|' '\^' '\$'$",
+            ),
+            ("*.jpg", r"(?:^|/)[^/]*\.jpg$"),
+            ("a{b,c,d}e", "(?:^|/)a(?:b|c|d)e$"),
+            ("potato**sausage", "(?:^|/)potato.*sausage$"),
+            ("*.p[lm]", r"(?:^|/)[^/]*\.p[lm]$"),
+            (r"[\[\]]", r"(?:^|/)[\[\]]$"),
+            ("*.{jpg,png,gif}", r"(?:^|/)[^/]*\.(?:jpg|png|gif)$"),
+            (r"a\*b", r"(?:^|/)a\*b$"),
+            (r"a\\b", r"(?:^|/)a\\b$"),
+            (r"*.\d\d", r"(?:^|/)[^/]*\.\d\d$"),
+            ("a{b{c,d},e}", "(?:^|/)a(?:b(?:c|d)|e)$"),
+            ("*.{{jpe?g}}", r"(?:^|/)[^/]*\.(?:jpe?g)$"),
+            ("/{{a{2}}}", "^(?:a{2})$"),
+            (r"\{{a,b}", r"(?:^|/)\{(?:a|b)$"),
+        ] {
+            assert_eq!(regex(glob), wanted, "{glob}");
+        }
+    }
+
+    #[test]
+    fn malformed_patterns_are_refused_with_their_fault() {
+        for (glob, fault) in [
+            ("***potato", "three or more stars"),
+            ("ab]c", "`]` without"),
+            ("ab[c", "`[` without"),
+            ("ab[", "`[` without"),
+            ("ab{{cd", "`{{` without"),
+            ("ab{{cd}", "`{{` without"),
+            ("ab{}}cd", "`}` without"),
+            ("ab}c", "`}` without"),
+            ("ab{c", "`{` without"),
+            ("[a--b]", "is not valid"),
+            ("[]", "is not valid"),
+            ("{{(}}", "no valid regular expression"),
+            ("{{)(}}", "no valid regular expression"),
+            ("a\\", "ends in a backslash"),
+        ] {
+            let error = to_regex(glob).unwrap_err().to_string();
+            assert!(error.contains(fault), "{glob}: {error}");
+            assert!(error.contains(glob), "{glob}: {error}");
+        }
+    }
+
+    #[test]
+    fn classes_hold_no_set_operations() {
+        let matches =
+            |glob: &str, text: &str| regex::Regex::new(&regex(glob)).unwrap().is_match(text);
+        for c in ["a", "&", "b"] {
+            assert!(matches("[a&&b]", c), "{c}");
+        }
+        assert!(matches("[a~~b]", "~") && matches("[[a]", "[") && matches("[a^]", "^"));
+        assert!(matches("[!ab]", "c") && !matches("[!ab]", "a"));
+        assert!(matches("[^ab]", "!") && !matches("[^ab]", "b"));
+        assert!(matches(r"[\d-]", "-") && matches(r"[\d-]", "7") && !matches(r"[\d-]", "d"));
     }
 }

@@ -145,3 +145,125 @@ impl fmt::Display for DeleteLimit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TOTALS: DeleteTotals = DeleteTotals {
+        deletes: 10,
+        destination_objects: 100,
+        source_objects: 90,
+        listing: Listing::Complete,
+    };
+
+    fn policy(max: Option<&str>, force: bool) -> DeletePolicy {
+        let max = max.map(|text| text.parse().unwrap());
+        DeletePolicy {
+            max,
+            force,
+            ..DeletePolicy::default()
+        }
+    }
+
+    fn refusal(policy: &DeletePolicy, totals: &DeleteTotals) -> String {
+        let error = allow(policy, totals).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused);
+        assert!(error.hint.is_some());
+        error.to_string()
+    }
+
+    #[test]
+    fn a_failed_listing_never_deletes() {
+        let totals = DeleteTotals {
+            listing: Listing::Failed,
+            ..TOTALS
+        };
+        for force in [false, true] {
+            assert!(refusal(&policy(None, force), &totals).contains("a listing did not end"));
+        }
+    }
+
+    #[test]
+    fn a_partly_unreadable_or_empty_source_deletes_only_by_force() {
+        let partial = DeleteTotals {
+            listing: Listing::Partial,
+            ..TOTALS
+        };
+        let empty = DeleteTotals {
+            source_objects: 0,
+            ..TOTALS
+        };
+        for totals in [partial, empty] {
+            assert!(refusal(&policy(None, false), &totals).contains("--force"));
+            assert!(allow(&policy(None, true), &totals).is_ok());
+            assert!(refusal(&policy(Some("9"), true), &totals).contains("--max-delete 9"));
+        }
+    }
+
+    #[test]
+    fn limits_refuse_the_whole_when_one_too_many() {
+        for (max, allowed) in [
+            ("10", true),
+            ("9", false),
+            ("0", false),
+            ("10%", true),
+            ("9%", false),
+            ("0%", false),
+        ] {
+            assert_eq!(
+                allow(&policy(Some(max), false), &TOTALS).is_ok(),
+                allowed,
+                "{max}"
+            );
+        }
+        assert_eq!(
+            refusal(&policy(Some("9%"), false), &TOTALS),
+            "control: nothing was deleted: that is more than --max-delete 9%; 10 of 100 objects \
+             at the destination would go (look at them with --dry-run; raise --max-delete if they \
+             are right)"
+        );
+    }
+
+    #[test]
+    fn a_percentage_is_not_rounded() {
+        let limit = DeleteLimit::Percent(10);
+        assert!(!limit.is_exceeded(1, 19) && limit.is_exceeded(2, 19));
+        assert!(!limit.is_exceeded(2, 20) && limit.is_exceeded(1, 9));
+        assert!(!DeleteLimit::Percent(100).is_exceeded(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn nothing_to_delete_is_never_refused() {
+        let totals = DeleteTotals {
+            deletes: 0,
+            source_objects: 0,
+            listing: Listing::Failed,
+            ..TOTALS
+        };
+        assert!(allow(&policy(Some("0"), false), &totals).is_ok());
+    }
+
+    #[test]
+    fn limits_are_counts_or_percentages() {
+        for text in ["0", "50", "0%", "100%"] {
+            assert_eq!(text.parse::<DeleteLimit>().unwrap().to_string(), text);
+        }
+        for text in ["", "%", "-1", "101%", "10 %", "1.5%", "ten"] {
+            assert!(text.parse::<DeleteLimit>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_limit_allows_it_allows_for_fewer(
+            deletes in 1_u64.., fewer in any::<u64>(), all in any::<u64>(), percent in 0_u8..=100
+        ) {
+            let limit = DeleteLimit::Percent(percent);
+            if !limit.is_exceeded(deletes, all) {
+                prop_assert!(!limit.is_exceeded(fewer % deletes, all));
+            }
+        }
+    }
+}

@@ -258,3 +258,268 @@ fn plain(root: &str, key: &str) -> PathBuf {
     }
     plain
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOLDER: SourceKind = SourceKind::Folder {
+        objects: 3,
+        more: false,
+    };
+
+    fn seen(source: SourceKind) -> Seen {
+        Seen {
+            source,
+            destination_is_folder: false,
+            same_service: true,
+        }
+    }
+
+    fn plan(mode: Mode, from: &str, to: &str, recursive: bool, seen: &Seen) -> Result<CopyPlan> {
+        plan_copy(
+            mode,
+            &from.parse().unwrap(),
+            &to.parse().unwrap(),
+            recursive,
+            seen,
+        )
+    }
+
+    /// `opened source|key -> opened destination|key`.
+    fn show(plan: &CopyPlan) -> String {
+        let (source, destination) = (plan.keys.source_prefix(), plan.keys.destination_prefix());
+        format!(
+            "{}|{source} -> {}|{destination}",
+            plan.source, plan.destination
+        )
+    }
+
+    fn cp(from: &str, to: &str) -> String {
+        let plan = plan(Mode::Copy, from, to, false, &seen(SourceKind::Object)).unwrap();
+        assert!(matches!(plan.keys, KeyMap::Object { .. }));
+        show(&plan)
+    }
+
+    fn cp_r(from: &str, to: &str) -> String {
+        let plan = plan(Mode::Copy, from, to, true, &seen(FOLDER)).unwrap();
+        assert!(matches!(plan.keys, KeyMap::Prefix { .. }));
+        show(&plan)
+    }
+
+    #[test]
+    fn an_object_goes_to_a_name_or_into_a_folder() {
+        for (from, to, wanted) in [
+            (
+                "s3://b/a/obj",
+                "s3://c/name",
+                "s3://b/a/obj|a/obj -> s3://c/name|name",
+            ),
+            (
+                "s3://b/a/obj",
+                "s3://c/dir/",
+                "s3://b/a/obj|a/obj -> s3://c/dir/obj|dir/obj",
+            ),
+            (
+                "s3://b/a/obj",
+                "s3://c",
+                "s3://b/a/obj|a/obj -> s3://c/obj|obj",
+            ),
+            (
+                "s3://b/a/obj",
+                "s3://c/",
+                "s3://b/a/obj|a/obj -> s3://c/obj|obj",
+            ),
+            (
+                "s3://b/a/obj",
+                "s3://b/a/obj2",
+                "s3://b/a/obj|a/obj -> s3://b/a/obj2|a/obj2",
+            ),
+            (
+                "s3://b/a//obj",
+                "s3://c/",
+                "s3://b/a//obj|a//obj -> s3://c/obj|obj",
+            ),
+            ("s3://b/a/obj", "/d/name", "s3://b/a/obj|a/obj -> /d|name"),
+            ("s3://b/a/obj", "/d/", "s3://b/a/obj|a/obj -> /d|obj"),
+            ("s3://b/a/obj", "name", "s3://b/a/obj|a/obj -> .|name"),
+            ("s3://b/a/obj", "/name", "s3://b/a/obj|a/obj -> /|name"),
+            ("/x/file", "s3://c/d/", "/x|file -> s3://c/d/file|d/file"),
+            ("/x/file", "s3://c/d", "/x|file -> s3://c/d|d"),
+            ("file", "s3://c", ".|file -> s3://c/file|file"),
+            ("/x/file", "/y/other", "/x|file -> /y|other"),
+            ("/x/file", "/", "/x|file -> /|file"),
+        ] {
+            assert_eq!(cp(from, to), wanted, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn an_existing_local_directory_takes_the_object_in() {
+        let seen = Seen {
+            destination_is_folder: true,
+            ..seen(SourceKind::Object)
+        };
+        for (to, wanted) in [
+            ("/d", "/d|obj"),
+            (".", ".|obj"),
+            ("..", "..|obj"),
+            ("/", "/|obj"),
+        ] {
+            let plan = plan(Mode::Copy, "s3://b/a/obj", to, false, &seen).unwrap();
+            assert!(show(&plan).ends_with(wanted), "{}", show(&plan));
+        }
+    }
+
+    #[test]
+    fn a_marker_is_copied_as_an_object() {
+        assert_eq!(
+            cp("s3://b/a/dir/", "s3://c/x/"),
+            "s3://b/a/dir/|a/dir/ -> s3://c/x/dir/|x/dir/"
+        );
+        assert_eq!(
+            cp("s3://b/a/dir/", "/d/"),
+            "s3://b/a/dir/|a/dir/ -> /d|dir/"
+        );
+    }
+
+    #[test]
+    fn a_folder_goes_into_a_folder_with_and_without_slash() {
+        let wanted = "s3://b/foo/|foo/ -> s3://c/bar/|bar/";
+        for from in ["s3://b/foo", "s3://b/foo/"] {
+            for to in ["s3://c/bar", "s3://c/bar/"] {
+                assert_eq!(cp_r(from, to), wanted);
+                let sync = plan(Mode::Sync, from, to, false, &seen(FOLDER)).unwrap();
+                assert_eq!(show(&sync), wanted);
+            }
+        }
+        for (from, to, wanted) in [
+            ("s3://b", "s3://c", "s3://b/| -> s3://c/|"),
+            ("s3://b/foo", "s3://c/", "s3://b/foo/|foo/ -> s3://c/|"),
+            ("s3://b/foo", "/d", "s3://b/foo/|foo/ -> /d|"),
+            ("/x/", "s3://c/bar", "/x| -> s3://c/bar/|bar/"),
+            ("/x", "/y//", "/x| -> /y|"),
+            (".", "s3://c", ".| -> s3://c/|"),
+            ("/", "s3://c", "/| -> s3://c/|"),
+            ("s3://b/foo//", "s3://c", "s3://b/foo//|foo// -> s3://c/|"),
+        ] {
+            assert_eq!(cp_r(from, to), wanted, "{from} {to}");
+        }
+    }
+
+    fn fault(mode: Mode, from: &str, to: &str, recursive: bool, source: SourceKind) -> Error {
+        plan(mode, from, to, recursive, &seen(source)).unwrap_err()
+    }
+
+    #[test]
+    fn a_folder_without_r_is_refused_with_a_count() {
+        for (from, objects, more, hint) in [
+            (
+                "s3://b/foo",
+                3,
+                false,
+                "3 objects under this prefix: add -r",
+            ),
+            (
+                "s3://b/foo/",
+                1,
+                false,
+                "1 object under this prefix: add -r",
+            ),
+            (
+                "s3://b/foo",
+                1000,
+                true,
+                "more than 1000 objects under this prefix: add -r",
+            ),
+            ("s3://b", 2, false, "2 objects in this bucket: add -r"),
+            ("/x", 2, false, "2 objects in this directory: add -r"),
+            ("/x", 0, false, "add -r to copy a directory"),
+        ] {
+            let source = SourceKind::Folder { objects, more };
+            let error = fault(Mode::Copy, from, "s3://c/d", false, source);
+            assert_eq!(error.kind, ErrorKind::Invalid);
+            assert_eq!(error.hint.as_deref(), Some(hint));
+            assert_eq!(
+                error.object.as_deref(),
+                Some(from.parse::<Location>().unwrap().to_string()).as_deref()
+            );
+        }
+    }
+
+    #[test]
+    fn an_absent_source_is_the_sources_fault() {
+        for recursive in [false, true] {
+            let error = fault(
+                Mode::Copy,
+                "s3://b/foo",
+                "/d",
+                recursive,
+                SourceKind::Absent,
+            );
+            assert_eq!(
+                (error.side, error.kind),
+                (Side::Source, ErrorKind::NotFound)
+            );
+        }
+    }
+
+    #[test]
+    fn an_object_is_no_folder() {
+        let object = SourceKind::Object;
+        assert!(
+            fault(Mode::Copy, "s3://b/k", "/d", true, object)
+                .to_string()
+                .contains("leave out -r")
+        );
+        assert!(
+            fault(Mode::Sync, "s3://b/k", "/d", false, object)
+                .to_string()
+                .contains("skyhaul cp")
+        );
+    }
+
+    #[test]
+    fn one_side_inside_the_other_is_refused() {
+        for (from, to) in [
+            ("s3://b/a/", "s3://b/a/x/"),
+            ("s3://b/a", "s3://b/a"),
+            ("s3://b", "s3://b/x"),
+            ("s3://b/a/x", "s3://b/a"),
+            ("/a", "/a/x"),
+            ("/a/x", "/a"),
+            ("/a/./b/", "/a/c/../b"),
+            ("/../a", "/a"),
+            ("x", "./x/y"),
+            ("/", "/a"),
+        ] {
+            let error = fault(Mode::Copy, from, to, true, FOLDER);
+            assert_eq!(error.kind, ErrorKind::Invalid, "{from} {to}");
+        }
+        for (from, to) in [
+            ("s3://b/k", "s3://b/k"),
+            ("s3://b/k", "s3://b"),
+            ("/a/k", "/a/./k"),
+        ] {
+            fault(Mode::Copy, from, to, false, SourceKind::Object);
+        }
+    }
+
+    #[test]
+    fn neighbours_and_other_services_do_not_overlap() {
+        for (from, to) in [
+            ("s3://b/a", "s3://b/ab"),
+            ("s3://b/a", "s3://c/a"),
+            ("/a", "/ab"),
+            ("/a/b", "/a/c"),
+            ("s3://b/a", "/a"),
+        ] {
+            cp_r(from, to);
+        }
+        let elsewhere = Seen {
+            same_service: false,
+            ..seen(FOLDER)
+        };
+        plan(Mode::Sync, "s3://b/a", "s3://b/a", true, &elsewhere).unwrap();
+    }
+}
