@@ -1,0 +1,53 @@
+//! One bucket with everything that its calls share.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::RequestPayer;
+use skyhaul_model::capabilities::Capabilities;
+use skyhaul_model::spec::Encryption;
+
+use super::context::Context;
+use super::pace::Pace;
+
+/// Shared by the store, its listings and its readers.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    /// The SDK's client, configured for this bucket.
+    pub(super) client: Client,
+    /// Names for messages.
+    pub(super) context: Context,
+    /// Limit on concurrent requests.
+    pub(super) pace: Pace,
+    /// Requests that were made again.
+    pub(super) retries: AtomicU64,
+    /// Encryption to ask for on writes.
+    pub(super) encryption: Option<Encryption>,
+    /// A body that stops for this long is given up.
+    pub(super) stall: Duration,
+    /// What the store can do.
+    pub(super) capabilities: Capabilities,
+    /// What names the service and the identity used there.
+    pub(super) service: String,
+    /// How listings encode a space: see [`super::keys`].
+    pub(super) dialect: AtomicU8,
+    /// What is known about the tag count header: see [`super::tags`].
+    pub(super) tag_header: AtomicU32,
+    /// The service refused checksums on multipart uploads.
+    pub(super) plain_uploads: AtomicBool,
+}
+
+impl Bucket {
+    /// The bucket's name.
+    pub(super) fn name(&self) -> &str {
+        &self.context.bucket
+    }
+
+    /// What `x-amz-request-payer` says.
+    pub(super) fn payer(&self) -> Option<RequestPayer> {
+        self.context
+            .requester_pays
+            .then_some(RequestPayer::Requester)
+    }
+}

@@ -1,0 +1,174 @@
+//! Opening a bucket: configuration, credentials, region, the SDK's client.
+
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::{
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
+};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::service_config::ServiceConfigKey;
+use skyhaul_model::spec::Connection;
+use skyhaul_model::{Error, ErrorKind, Result};
+
+use super::context::Context;
+
+/// Signing needs a region even where the service has none.
+const FALLBACK_REGION: &str = "us-east-1";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The SDK's configuration of one side, from flags, environment and profile, in that order.
+pub(super) struct Settings {
+    sdk: SdkConfig,
+    /// The service's address, unless AWS by default.
+    pub(super) endpoint: Option<String>,
+    /// The region, where one is configured.
+    pub(super) region: Option<String>,
+    path_style: Option<bool>,
+    anonymous: bool,
+}
+
+impl Settings {
+    /// Loads what is configured. Does not yet look for credentials.
+    pub(super) async fn load(connection: &Connection) -> Self {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
+            .retry_config(RetryConfig::standard())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(profile) = &connection.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &connection.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if connection.no_sign_request {
+            loader = loader.no_credentials();
+        }
+        let sdk = loader.load().await;
+        let endpoint = connection
+            .endpoint_url
+            .clone()
+            .or_else(|| service_endpoint(&sdk))
+            .map(|url| url.trim_end_matches('/').to_owned());
+        let region = sdk.region().map(ToString::to_string);
+        Self {
+            sdk,
+            endpoint,
+            region,
+            path_style: connection.path_style,
+            anonymous: connection.no_sign_request,
+        }
+    }
+
+    /// Whether the service is AWS itself, by whatever name.
+    pub(super) fn is_aws(&self) -> bool {
+        self.endpoint.as_deref().is_none_or(|endpoint| {
+            let host = host(endpoint);
+            host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn")
+        })
+    }
+
+    /// Fails early and with a hint if there are no credentials.
+    pub(super) async fn check_credentials(&self, context: &Context) -> Result<()> {
+        if self.anonymous {
+            return Ok(());
+        }
+        let missing = |cause: Option<aws_credential_types::provider::error::CredentialsError>| {
+            let error = Error::new(
+                context.side,
+                ErrorKind::AccessDenied,
+                "no usable credentials",
+            )
+            .object(format!("s3://{}", context.bucket))
+            .hint(format!(
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, name a profile with {}, or \
+                     use {} for public buckets",
+                context.flag("profile"),
+                context.flag("no-sign-request")
+            ));
+            match cause {
+                Some(cause) => error.cause(cause),
+                None => error,
+            }
+        };
+        let Some(provider) = self.sdk.credentials_provider() else {
+            return Err(missing(None));
+        };
+        provider
+            .provide_credentials()
+            .await
+            .map(drop)
+            .map_err(|cause| missing(Some(cause)))
+    }
+
+    /// A client for `bucket` in `region`.
+    pub(super) fn client(&self, bucket: &str, region: Option<&str>) -> Client {
+        let mut builder = Builder::from(&self.sdk)
+            .region(Region::new(region.unwrap_or(FALLBACK_REGION).to_owned()))
+            .force_path_style(self.path_style.unwrap_or(!self.is_aws() || bucket.contains('.')))
+            // The loop around every request retries, so that throttling is told from faults.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+            // Bodies are watched by us, in both directions.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .disable_s3_express_session_auth(true)
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.endpoint_url(endpoint);
+        }
+        if self.anonymous {
+            builder = builder.allow_no_auth();
+        }
+        Client::from_conf(builder.build())
+    }
+}
+
+/// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile's.
+fn service_endpoint(sdk: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build()
+        .ok()?;
+    sdk.service_config()
+        .and_then(|config| config.load_config(key))
+        .or_else(|| sdk.endpoint_url().map(ToOwned::to_owned))
+}
+
+/// The host of a URL, lower case.
+fn host(url: &str) -> String {
+    url::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_ascii_lowercase))
+        .unwrap_or_default()
+}
+
+/// The name of a service and of the identity used there: equal for two stores if the service can
+/// copy from one to the other by itself. AWS copies between all regions of a partition.
+pub(super) fn service_name(context: &Context, profile: Option<&str>) -> String {
+    let place = if context.aws {
+        let region = context.region.as_str();
+        let partition = ["cn-", "us-gov-", "us-isob-", "us-iso-", "eusc-"]
+            .into_iter()
+            .find(|prefix| region.starts_with(prefix))
+            .unwrap_or("aws");
+        format!("aws:{partition}")
+    } else {
+        context
+            .endpoint
+            .as_deref()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let identity = if context.anonymous {
+        "anonymous"
+    } else {
+        profile.unwrap_or("default")
+    };
+    format!("{place}|{identity}")
+}

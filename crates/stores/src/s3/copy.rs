@@ -1,0 +1,176 @@
+//! Copies inside the service.
+
+use aws_sdk_s3::types::{MetadataDirective, TaggingDirective};
+use skyhaul_model::outcome::PartReceipt;
+use skyhaul_model::{Error, ErrorKind, Result};
+
+use super::attributes::{encode_path, send_attributes, with_expires};
+use super::bucket::Bucket;
+use super::checksums::{self, quote, stored, unquote};
+use super::errors::Failed;
+use super::multipart::part_number;
+use super::retry::Call;
+use crate::store::{Condition, CopyRequest, CopySource, PutReceipt, UploadToken};
+
+impl Bucket {
+    /// CopyObject.
+    pub(super) async fn copy_object(
+        &self,
+        key: &str,
+        source: &CopySource,
+        request: &CopyRequest,
+    ) -> Result<PutReceipt> {
+        let reply = self
+            .call(Call::object(key).slow(), || {
+                let mut operation = self
+                    .client
+                    .copy_object()
+                    .bucket(self.name())
+                    .key(key)
+                    .copy_source(header(source))
+                    .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
+                    .set_checksum_algorithm(request.algorithm.and_then(checksums::name))
+                    .set_if_match(request.condition.if_match())
+                    .set_if_none_match(request.condition.if_none_match())
+                    .set_request_payer(self.payer());
+                let carried = skyhaul_model::Attributes {
+                    storage_class: request.storage_class.clone(),
+                    ..skyhaul_model::Attributes::default()
+                };
+                let attributes = request.attributes.as_ref().unwrap_or(&carried);
+                if request.attributes.is_some() {
+                    operation = operation
+                        .metadata_directive(MetadataDirective::Replace)
+                        .tagging_directive(TaggingDirective::Replace);
+                }
+                let operation = send_attributes!(operation, self, attributes, None);
+                with_expires!(operation.customize(), attributes).send()
+            })
+            .await;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failed) => return Err(self.which_precondition(failed, source, request).await),
+        };
+        let result = reply.copy_object_result();
+        let checksum = result.and_then(|result| stored!(result));
+        Ok(PutReceipt {
+            etag: result.and_then(|result| result.e_tag()).map(unquote),
+            version: reply.version_id().map(ToOwned::to_owned),
+            verified: false,
+            checksum,
+            staged: None,
+        })
+    }
+
+    /// UploadPartCopy.
+    pub(super) async fn copy_range(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        source: &CopySource,
+        number: u32,
+        (at, len): (u64, u64),
+    ) -> Result<PartReceipt> {
+        let part = part_number(number)?;
+        if len == 0 {
+            return Err(Error::invalid("an empty range cannot be copied"));
+        }
+        let range = format!("bytes={at}-{}", at + len - 1);
+        let reply = self
+            .call(Call::object(key).slow(), || {
+                self.client
+                    .upload_part_copy()
+                    .bucket(self.name())
+                    .key(key)
+                    .upload_id(&token.0)
+                    .part_number(part)
+                    .copy_source(header(source))
+                    .copy_source_range(&range)
+                    .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
+                    .set_request_payer(self.payer())
+                    .send()
+            })
+            .await;
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(failed) => return Err(changed(failed.error, source)),
+        };
+        let result = reply.copy_part_result();
+        Ok(PartReceipt {
+            number,
+            size: len,
+            etag: result.and_then(|result| result.e_tag()).map(unquote),
+            checksum: result.and_then(|result| checksums::part_checksum!(result)),
+            verified: false,
+        })
+    }
+
+    /// A 412 says that a precondition failed, not which one. The source tells.
+    async fn which_precondition(
+        &self,
+        failed: Failed,
+        source: &CopySource,
+        request: &CopyRequest,
+    ) -> Error {
+        let error = failed.error;
+        if error.kind != ErrorKind::PreconditionFailed || source.pin.etag.is_none() {
+            return error;
+        }
+        if request.condition == Condition::None {
+            return changed(error, source);
+        }
+        let head = self
+            .call(Call::object(&source.key), || {
+                self.client
+                    .head_object()
+                    .bucket(&source.container)
+                    .key(&source.key)
+                    .set_version_id(source.pin.version_id.clone())
+                    .set_request_payer(self.payer())
+                    .send()
+            })
+            .await;
+        match head {
+            Ok(head) if head.e_tag().map(unquote) == source.pin.etag => error,
+            _ => changed(error, source),
+        }
+    }
+}
+
+/// `x-amz-copy-source`.
+fn header(source: &CopySource) -> String {
+    let mut header = format!("{}/{}", source.container, encode_path(&source.key));
+    if let Some(version) = &source.pin.version_id {
+        header.push_str("?versionId=");
+        header.push_str(&encode_path(version));
+    }
+    header
+}
+
+fn changed(mut error: Error, source: &CopySource) -> Error {
+    if error.kind == ErrorKind::PreconditionFailed {
+        error.kind = ErrorKind::Changed;
+        error.retryable = false;
+        error.object = Some(format!("s3://{}/{}", source.container, source.key));
+        "the object changed since it was listed".clone_into(&mut error.message);
+    }
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skyhaul_model::Pin;
+
+    #[test]
+    fn sources_are_encoded_once() {
+        let mut source = CopySource {
+            container: "b".into(),
+            key: "/a//b c%20+ü".into(),
+            pin: Pin::default(),
+        };
+        assert_eq!(header(&source), "b//a//b%20c%2520%2B%C3%BC");
+        source.pin.version_id = Some("x/y".into());
+        assert!(header(&source).ends_with("?versionId=x/y"));
+    }
+}
