@@ -34,6 +34,9 @@ pub struct ObjectTask {
     pub part_size: Option<u64>,
     /// How often the object was begun anew, from 1.
     pub attempt: u32,
+    /// Why it is copied, where it was compared.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reason: Option<std::borrow::Cow<'static, str>>,
 }
 
 impl ObjectTask {

@@ -1,0 +1,110 @@
+//! Bounds that all tasks share: operations at a time, bytes in memory, bytes a second.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Memory is counted in units of this many bytes, since semaphores count to 2^32.
+const UNIT: u64 = 4_096;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct Budget {
+    slots: Arc<Semaphore>,
+    memory: Arc<Semaphore>,
+    memory_units: u32,
+    rate: Option<Rate>,
+}
+
+#[derive(Debug)]
+struct Rate {
+    limiter: DefaultDirectRateLimiter,
+    /// Most KiB that are taken at once.
+    burst: u32,
+}
+
+/// The right to move one object or part: an operation and its bytes. Given back on drop.
+#[derive(Debug)]
+pub struct Permit {
+    _slot: OwnedSemaphorePermit,
+    _memory: OwnedSemaphorePermit,
+}
+
+impl Budget {
+    /// `transfers` operations, `max_memory` bytes, `bwlimit` bytes a second.
+    #[must_use]
+    pub fn new(transfers: usize, max_memory: u64, bwlimit: Option<u64>) -> Self {
+        let units = u32::try_from((max_memory / UNIT).max(1)).unwrap_or(u32::MAX >> 3);
+        let rate = bwlimit.map(|bytes| {
+            let kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+            let quota = NonZeroU32::new(kib).unwrap_or(NonZeroU32::MIN);
+            // A tenth of a second's worth may come at once.
+            let burst = NonZeroU32::new(kib / 10).unwrap_or(NonZeroU32::MIN);
+            let limiter = RateLimiter::direct(Quota::per_second(quota).allow_burst(burst));
+            Rate { limiter, burst: burst.get() }
+        });
+        Self {
+            slots: Arc::new(Semaphore::new(transfers.max(1))),
+            memory: Arc::new(Semaphore::new(units as usize)),
+            memory_units: units,
+            rate,
+        }
+    }
+
+    /// Waits for the right to move `bytes`. A part larger than the whole memory setting takes all
+    /// of it.
+    pub async fn acquire(&self, bytes: u64) -> Permit {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.memory_units);
+        // Memory first: a slot is never held while waiting for it. The semaphores live as long as
+        // self and are never closed.
+        loop {
+            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
+            let slot = Arc::clone(&self.slots).acquire_owned().await;
+            if let (Ok(_memory), Ok(_slot)) = (memory, slot) {
+                return Permit { _slot, _memory };
+            }
+        }
+    }
+
+    /// Waits until an operation could start, without taking anything.
+    pub async fn free_slot(&self) {
+        drop(self.slots.acquire().await);
+    }
+
+    /// Waits until `bytes` may pass under the rate limit.
+    pub async fn pace(&self, bytes: usize) {
+        let Some(rate) = &self.rate else { return };
+        let mut kib = u32::try_from(bytes.div_ceil(1_024)).unwrap_or(u32::MAX);
+        while let Some(now) = NonZeroU32::new(kib.min(rate.burst)) {
+            if rate.limiter.until_n_ready(now).await.is_err() {
+                return; // more than the burst: excluded by the minimum above
+            }
+            kib -= now.get();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_bounds_what_is_in_flight() {
+        let budget = Budget::new(8, 10 * UNIT, None);
+        let first = budget.acquire(6 * UNIT).await;
+        assert!(futures::FutureExt::now_or_never(budget.acquire(5 * UNIT)).is_none());
+        drop(first);
+        assert!(futures::FutureExt::now_or_never(budget.acquire(1_000 * UNIT)).is_some());
+    }
+
+    #[tokio::test]
+    async fn slots_bound_what_is_in_flight() {
+        let budget = Budget::new(1, 10 * UNIT, None);
+        let first = budget.acquire(1).await;
+        assert!(futures::FutureExt::now_or_never(budget.acquire(1)).is_none());
+        drop(first);
+        assert!(futures::FutureExt::now_or_never(budget.acquire(1)).is_some());
+    }
+}

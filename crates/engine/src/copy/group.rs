@@ -1,0 +1,399 @@
+//! Working on one group: its chunks are moved concurrently, their outcomes recorded in batches.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use skyhaul_model::group::{Bitmap, Counts, Lease};
+use skyhaul_model::outcome::{Action, Outcome, ReceiptRecord};
+use skyhaul_model::segment::{Chunk, ObjectTask, Segment};
+use skyhaul_model::{Error, ErrorKind, Result, Verification};
+use skyhaul_state::{GroupRow, NewGroup, Record, UploadResult, UploadStatus};
+use tokio::task::JoinSet;
+
+use super::object::{self, ObjectEnd};
+use super::part::{self, PartEnd};
+use super::{complete, uploads};
+use crate::engine::Engine;
+use crate::listing::pack;
+
+/// How often a lease is renewed: well inside its term of 60 s.
+const RENEWAL: Duration = Duration::from_secs(20);
+
+/// How many chunks may still be begun in this slice.
+#[derive(Debug)]
+pub(crate) struct Allowance(Option<AtomicI64>);
+
+impl Allowance {
+    pub fn new(chunks: Option<u32>) -> Self {
+        Self(chunks.map(|chunks| AtomicI64::new(i64::from(chunks))))
+    }
+
+    fn take(&self) -> bool {
+        self.0.as_ref().is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
+    }
+
+    pub fn is_spent(&self) -> bool {
+        self.0.as_ref().is_some_and(|left| left.load(Ordering::Acquire) <= 0)
+    }
+}
+
+/// How a chunk ended.
+enum ChunkEnd {
+    Bundle { outcomes: Vec<Outcome>, regroup: Vec<ObjectTask> },
+    Part(PartEnd),
+}
+
+/// What a group's task works with.
+struct Work {
+    engine: Arc<Engine>,
+    segment: Arc<Segment>,
+    row: GroupRow,
+    lease: Lease,
+}
+
+/// Moves the chunks of a claimed group that are not done yet, as far as the allowance goes; gives
+/// the group back if some are left.
+pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowance) -> Result<()> {
+    let segment = Arc::new(engine.segments.read_manifest(&row.segment).await?);
+    if segment.chunks.len() != row.chunks as usize {
+        return Err(Error::invalid(format!(
+            "manifest segment {} has {} chunks, its row says {}",
+            row.segment,
+            segment.chunks.len(),
+            row.chunks
+        )));
+    }
+    let lease = row.lease.clone().ok_or_else(|| {
+        Error::control(ErrorKind::Internal, "a claimed group has no lease")
+    })?;
+    let mut work = Work { engine, segment, row, lease };
+    let ended = work.run(allowance).await;
+    let is_done = work.row.done == Bitmap::full(work.row.chunks);
+    if !is_done && !matches!(&ended, Err(error) if error.kind == ErrorKind::LeaseLost) {
+        let engine = &work.engine;
+        // The first error counts; a lease that cannot be given back ends by itself.
+        if let Err(error) = engine.state.release(&engine.id, work.row.id, &work.lease).await {
+            tracing::warn!(group = %work.row.id, "cannot release a group: {error}");
+        }
+    }
+    ended
+}
+
+impl Work {
+    async fn run(&mut self, allowance: &Allowance) -> Result<()> {
+        let done = self.row.done;
+        let mut pending =
+            (0..self.row.chunks).filter(|index| !done.contains(*index)).collect::<Vec<_>>();
+        pending.reverse();
+        let width = self.width();
+        let mut running: JoinSet<(u32, Result<ChunkEnd>)> = JoinSet::new();
+        let mut renewal = tokio::time::interval(RENEWAL);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renewal.tick().await;
+        loop {
+            while running.len() < width
+                && !self.engine.cancel.is_cancelled()
+                && pending.last().is_some_and(|_| allowance.take())
+                && let Some(index) = pending.pop()
+            {
+                let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
+                running.spawn(async move { (index, chunk(&engine, &segment, index).await) });
+            }
+            if running.is_empty() {
+                return self.engine.check_cancelled();
+            }
+            tokio::select! {
+                biased;
+                () = self.engine.cancel.cancelled() => {
+                    // What is under way is dropped; what is done was recorded.
+                    running.shutdown().await;
+                    return Err(Engine::interrupted());
+                }
+                Some(first) = running.join_next() => {
+                    let mut batch = vec![first];
+                    while let Some(next) = running.try_join_next() {
+                        batch.push(next);
+                    }
+                    self.record(batch).await?;
+                }
+                _ = renewal.tick() => {
+                    let engine = &self.engine;
+                    self.lease = engine.state.renew(&engine.id, self.row.id, &self.lease).await?;
+                }
+            }
+        }
+    }
+
+    /// How many chunks are worked on at the same time: enough to keep all slots busy.
+    fn width(&self) -> usize {
+        let objects: usize = self
+            .segment
+            .chunks
+            .iter()
+            .map(|chunk| match chunk {
+                Chunk::Range { .. } => 1,
+                Chunk::Bundle { count, .. } => *count as usize,
+            })
+            .sum();
+        let a_chunk = objects.div_ceil(self.segment.chunks.len().max(1)).max(1);
+        (2 * self.engine.limits.transfers).div_ceil(a_chunk).max(2)
+    }
+
+    async fn record(
+        &mut self,
+        batch: Vec<Result<(u32, Result<ChunkEnd>), tokio::task::JoinError>>,
+    ) -> Result<()> {
+        let mut done = Bitmap::default();
+        let mut counts = Counts::default();
+        let mut receipts = Vec::new();
+        let mut regroup = Vec::new();
+        let mut special = Vec::new();
+        let mut first_error = None;
+        for joined in batch {
+            let (index, ended) = joined.map_err(|error| {
+                Error::control(ErrorKind::Internal, "a chunk's task ended").cause(error)
+            })?;
+            match ended {
+                Ok(ChunkEnd::Bundle { outcomes, regroup: tasks }) => {
+                    for outcome in outcomes {
+                        counts += count(&outcome);
+                        receipts.push(ReceiptRecord::Object(outcome));
+                    }
+                    counts.retries += tasks.len() as u64;
+                    regroup.extend(tasks);
+                    done.insert(index);
+                }
+                Ok(ChunkEnd::Part(PartEnd::Written(receipt))) => {
+                    let task = self.task_of(index);
+                    receipts.push(ReceiptRecord::Part {
+                        destination_key: task.destination_key.clone(),
+                        destination: 0,
+                        attempt: task.attempt,
+                        receipt,
+                    });
+                    done.insert(index);
+                }
+                Ok(ChunkEnd::Part(PartEnd::ObjectEnded)) => done.insert(index),
+                Ok(ChunkEnd::Part(end)) => special.push((index, end)),
+                Err(error) => first_error = first_error.or(Some(error)),
+            }
+        }
+        if done.count() > 0 {
+            let pointer = if receipts.is_empty() {
+                None
+            } else {
+                Some(self.engine.segments.write_receipts(&receipts).await?)
+            };
+            let follow_up = follow_up(&self.engine, regroup).await?;
+            let record = Record { done, counts, receipts: pointer, follow_up, supersede: None };
+            self.put(record).await?;
+        }
+        for (index, end) in special {
+            self.end_object(index, end).await?;
+        }
+        self.count_slices(done).await?;
+        first_error.map_or(Ok(()), Err)
+    }
+
+    async fn put(&mut self, record: Record) -> Result<()> {
+        let engine = &self.engine;
+        self.row = engine.state.record(&engine.id, self.row.id, &self.lease, record).await?;
+        Ok(())
+    }
+
+    fn task_of(&self, chunk: u32) -> &ObjectTask {
+        let index = match self.segment.chunks[chunk as usize] {
+            Chunk::Range { object, .. } => object,
+            Chunk::Bundle { first, .. } => first,
+        };
+        &self.segment.objects[index as usize]
+    }
+
+    /// Records that a large object failed or is begun anew, and gives its upload up.
+    async fn end_object(&mut self, index: u32, end: PartEnd) -> Result<()> {
+        let task = self.task_of(index).clone();
+        let key = uploads::key(&task);
+        let (follow_up, result) = match end {
+            PartEnd::BeginAnew(next) => (follow_up(&self.engine, vec![*next]).await?, None),
+            PartEnd::Failed(error) => {
+                let outcome = object::failed(&self.engine, &task, &error);
+                let result = UploadResult { counts: count(&outcome), outcome };
+                (Vec::new(), Some(result))
+            }
+            PartEnd::Written(_) | PartEnd::ObjectEnded => return Ok(()),
+        };
+        let retries = u64::from(result.is_none());
+        let mut done = Bitmap::default();
+        done.insert(index);
+        self.put(Record {
+            done,
+            counts: Counts { retries, ..Counts::default() },
+            receipts: None,
+            follow_up,
+            supersede: Some((key.clone(), result)),
+        })
+        .await?;
+        let engine = &self.engine;
+        if let Some(row) = engine.state.upload(&engine.id, &key).await?
+            && row.status == UploadStatus::Superseded
+            && let Err(error) = complete::abort(engine, &row).await
+        {
+            // The sweep tries again.
+            tracing::warn!(key = key.key, "cannot abort an upload: {error}");
+        }
+        Ok(())
+    }
+
+    /// Tells the uploads of large objects all of whose parts in this group are done, and completes
+    /// those that were the last.
+    async fn count_slices(&self, now_done: Bitmap) -> Result<()> {
+        for (object, task) in self.segment.objects.iter().enumerate() {
+            let mut parts = Bitmap::default();
+            for (index, chunk) in self.segment.chunks.iter().enumerate() {
+                if matches!(chunk, Chunk::Range { object: of, .. } if *of as usize == object) {
+                    parts.insert(index as u32);
+                }
+            }
+            let is_complete = parts.intersection(self.row.done) == parts;
+            let key = uploads::key(task);
+            if parts.count() == 0
+                || parts.intersection(now_done).count() == 0
+                || !is_complete
+                || self.engine.uploads.is_ended(&key).await
+            {
+                continue;
+            }
+            let engine = &self.engine;
+            let Some(row) = engine.state.upload(&engine.id, &key).await? else { continue };
+            if row.status != UploadStatus::Open {
+                continue;
+            }
+            let row =
+                engine.state.upload_slice(&engine.id, &key, self.row.id, parts.count()).await?;
+            if row.parts_done() == row.parts_total {
+                complete::complete(engine, &row, false).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn follow_up(engine: &Engine, tasks: Vec<ObjectTask>) -> Result<Vec<NewGroup>> {
+    let mut groups = Vec::new();
+    for segment in pack::pack(tasks) {
+        groups.push(new_group(engine, &segment).await?);
+    }
+    Ok(groups)
+}
+
+/// Writes a group's manifest.
+pub(crate) async fn new_group(engine: &Engine, segment: &Segment) -> Result<NewGroup> {
+    Ok(NewGroup {
+        chunks: segment.chunks.len() as u32,
+        bytes: segment.chunks.iter().map(|chunk| segment.chunk_bytes(chunk)).sum(),
+        segment: engine.segments.write_manifest(segment).await?,
+    })
+}
+
+/// What an ended object counts.
+pub(crate) fn count(outcome: &Outcome) -> Counts {
+    let retries = u64::from(outcome.attempts.saturating_sub(1));
+    let one = |is: bool| u64::from(is);
+    match outcome.action {
+        Action::Copied => Counts {
+            objects: 1,
+            bytes: outcome.size,
+            retries,
+            source_verified: one(outcome.verified == Some(Verification::SourceVerified)),
+            transport_verified: one(outcome.verified == Some(Verification::TransportVerified)),
+            ..Counts::default()
+        },
+        Action::Skipped => Counts { skipped: 1, ..Counts::default() },
+        Action::Deleted => Counts { deleted: 1, ..Counts::default() },
+        Action::Failed => Counts { failed: 1, retries, ..Counts::default() },
+    }
+}
+
+async fn chunk(engine: &Arc<Engine>, segment: &Arc<Segment>, index: u32) -> Result<ChunkEnd> {
+    match segment.chunks[index as usize] {
+        Chunk::Range { object, part } => {
+            let task = &segment.objects[object as usize];
+            let bytes = segment.chunk_bytes(&segment.chunks[index as usize]);
+            let _permit = engine.budget.acquire(bytes).await;
+            part::copy(engine, task, part).await.map(ChunkEnd::Part)
+        }
+        Chunk::Bundle { first, count } => bundle(engine, segment, first..first + count).await,
+    }
+}
+
+/// Copies the objects of a bundle concurrently, then commits the staged ones together.
+async fn bundle(
+    engine: &Arc<Engine>,
+    segment: &Arc<Segment>,
+    objects: std::ops::Range<u32>,
+) -> Result<ChunkEnd> {
+    let mut running = JoinSet::new();
+    let (mut outcomes, mut regroup) = (Vec::with_capacity(objects.len()), Vec::new());
+    let (mut staged, mut staged_outcomes) = (Vec::new(), Vec::new());
+    let mut left = objects;
+    loop {
+        while running.len() < engine.limits.transfers
+            && let Some(index) = left.next()
+        {
+            let (engine, segment) = (Arc::clone(engine), Arc::clone(segment));
+            running.spawn(async move {
+                let task = &segment.objects[index as usize];
+                let _permit = engine.budget.acquire(task.size).await;
+                object::copy(&engine, task).await
+            });
+        }
+        let Some(joined) = running.join_next().await else { break };
+        let ended = joined.map_err(|error| {
+            Error::control(ErrorKind::Internal, "an object's task ended").cause(error)
+        })??;
+        match ended {
+            ObjectEnd::Ended(outcome) => outcomes.push(outcome),
+            ObjectEnd::Staged(token, outcome) => {
+                staged.push(token);
+                staged_outcomes.push(outcome);
+            }
+            ObjectEnd::Regroup(task) => regroup.push(task),
+        }
+    }
+    if !staged.is_empty() {
+        let committed = engine.destination.commit(staged).await;
+        for (result, outcome) in committed.into_iter().zip(staged_outcomes) {
+            outcomes.push(committed_outcome(engine, outcome, result));
+        }
+    }
+    Ok(ChunkEnd::Bundle { outcomes, regroup })
+}
+
+fn committed_outcome(
+    engine: &Engine,
+    mut outcome: Outcome,
+    result: Result<skyhaul_stores::PutReceipt>,
+) -> Outcome {
+    match result {
+        Ok(receipt) => {
+            engine.meter.add_object();
+            outcome.etag = receipt.etag.or(outcome.etag);
+        }
+        Err(error)
+            if error.kind == ErrorKind::PreconditionFailed && object::skips_existing(engine) =>
+        {
+            outcome.action = Action::Skipped;
+            outcome.verified = None;
+            outcome.reason = Some("it exists at the destination".to_owned());
+        }
+        Err(error) => {
+            outcome.action = Action::Failed;
+            outcome.verified = None;
+            outcome.error = Some((&error).into());
+            tracing::error!(key = outcome.destination_key, "{error}");
+            engine.meter.failed(outcome.clone());
+        }
+    }
+    outcome
+}

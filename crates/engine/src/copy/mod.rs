@@ -1,0 +1,11 @@
+//! Copying: claim a group, move its chunks, record them.
+
+pub mod attributes;
+pub mod complete;
+pub mod group;
+pub mod object;
+pub mod part;
+pub mod read;
+pub mod service;
+pub mod uploads;
+pub mod worker;

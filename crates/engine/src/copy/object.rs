@@ -1,0 +1,221 @@
+//! Copying one object in one piece.
+
+use backon::Retryable as _;
+use skyhaul_model::outcome::{Action, Failure, Outcome};
+use skyhaul_model::segment::ObjectTask;
+use skyhaul_model::spec::Mode;
+use skyhaul_model::compare::IfExists;
+use skyhaul_model::{Error, ErrorKind, Pin, Result, Side, Verification, parts};
+use skyhaul_stores::{Condition, PutReceipt, PutRequest, Staged};
+
+use super::{attributes, read, service};
+use crate::engine::{Engine, ServiceCopy};
+
+/// How the copy of an object ended.
+#[derive(Debug)]
+pub(crate) enum ObjectEnd {
+    /// With this line of the report: copied, skipped or failed.
+    Ended(Outcome),
+    /// Copied once the staged write is committed.
+    Staged(Staged, Outcome),
+    /// It changed and must now be cut into parts: to be copied under a group of its own.
+    Regroup(ObjectTask),
+}
+
+/// Copies an object; begins anew (as a whole, in its newest version) when it changes meanwhile.
+/// Fails only when the run is interrupted: the object's own failures are outcomes.
+pub(crate) async fn copy(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
+    let mut task = task.clone();
+    loop {
+        let error = match attempt(engine, &task).await {
+            Ok(end) => return Ok(end),
+            Err(error) => error,
+        };
+        engine.check_cancelled()?;
+        if error.kind == ErrorKind::PreconditionFailed && skips_existing(engine) {
+            let mut outcome = outcome(&task, Action::Skipped);
+            outcome.reason = Some("it exists at the destination".to_owned());
+            return Ok(ObjectEnd::Ended(outcome));
+        }
+        match begin_anew(engine, &task, error).await {
+            Ok(next) if next.part_size.is_some() => return Ok(ObjectEnd::Regroup(next)),
+            Ok(next) => task = next,
+            Err(error) => return Ok(ObjectEnd::Ended(failed(engine, &task, &error))),
+        }
+    }
+}
+
+/// The task for another attempt at an object, in its present version, or why there is none.
+pub(crate) async fn begin_anew(
+    engine: &Engine,
+    task: &ObjectTask,
+    error: Error,
+) -> Result<ObjectTask> {
+    let helps = error.retryable || matches!(error.kind, ErrorKind::Changed | ErrorKind::UploadGone);
+    if !helps || task.attempt >= engine.limits.attempts {
+        return Err(if error.kind == ErrorKind::Changed {
+            error.hint(format!("it changed during each of {} attempts", task.attempt))
+        } else {
+            error
+        });
+    }
+    engine.meter.add_retry();
+    let info = engine.source.stat(&task.source_key, &Pin::default(), false).await?;
+    let info = info.ok_or_else(|| {
+        Error::new(Side::Source, ErrorKind::NotFound, "it was deleted during the transfer")
+            .object(engine.source.uri(&task.source_key))
+    })?;
+    let rules = &engine.destination.capabilities().parts;
+    Ok(ObjectTask {
+        size: info.size,
+        mtime: info.mtime,
+        part_size: parts::part_size(info.size, &engine.spec.parts, rules)?,
+        pin: info.pin,
+        attempt: task.attempt + 1,
+        ..task.clone()
+    })
+}
+
+/// Whether a copy leaves what exists.
+pub(crate) fn skips_existing(engine: &Engine) -> bool {
+    engine.spec.mode == Mode::Copy && engine.spec.if_exists == IfExists::Skip
+}
+
+/// What must hold at the destination for a write.
+pub(crate) fn condition(engine: &Engine) -> Condition {
+    if skips_existing(engine) && engine.destination.capabilities().conditional_write {
+        Condition::Absent
+    } else {
+        Condition::None
+    }
+}
+
+async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
+    if engine.service_copy == ServiceCopy::On
+        && let Some(copied) = service::copy_object(engine, task).await?
+    {
+        return Ok(ended(engine, task, copied.receipt, copied.verified, None, true));
+    }
+    let read = read::read(engine, &task.source_key, &task.pin, None, None).await?;
+    let source_verified = read::compare(
+        engine,
+        &task.source_key,
+        read.checksum.as_ref(),
+        read.info.checksum.as_ref(),
+    )?;
+    let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &read.info);
+    let request = PutRequest {
+        payload: read.payload,
+        attributes,
+        mtime,
+        checksum: read.checksum.clone(),
+        condition: condition(engine),
+    };
+    let receipt = (|| engine.destination.put(&task.destination_key, request.clone()))
+        .retry(read::backoff())
+        .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
+        .await?;
+    engine.meter.add_bytes(task.size);
+    let verified = verification(engine, task, &receipt, source_verified).await?;
+    Ok(ended(engine, task, receipt, verified, read.checksum, false))
+}
+
+/// How far a written object is proved. Where the store verified no checksum, its size is looked at.
+pub(crate) async fn verification(
+    engine: &Engine,
+    task: &ObjectTask,
+    receipt: &PutReceipt,
+    source_verified: bool,
+) -> Result<Verification> {
+    if receipt.verified {
+        return Ok(if source_verified {
+            Verification::SourceVerified
+        } else {
+            Verification::TransportVerified
+        });
+    }
+    if receipt.staged.is_some() {
+        // Lengths were compared on the way; the file is looked at when it is committed.
+        return Ok(if source_verified {
+            Verification::SourceVerified
+        } else {
+            Verification::SizeOnly
+        });
+    }
+    let key = &task.destination_key;
+    let written = engine.destination.stat(key, &Pin::default(), false).await?;
+    match written {
+        Some(info) if info.size == task.size => Ok(Verification::SizeOnly),
+        found => Err(Error::new(
+            Side::Destination,
+            ErrorKind::Corrupt,
+            found.map_or("the written object is not there".to_owned(), |info| {
+                format!("the written object has {} bytes, not {}", info.size, task.size)
+            }),
+        )
+        .object(engine.destination.uri(key))),
+    }
+}
+
+fn ended(
+    engine: &Engine,
+    task: &ObjectTask,
+    receipt: PutReceipt,
+    verified: Verification,
+    checksum: Option<skyhaul_model::Checksum>,
+    server_side: bool,
+) -> ObjectEnd {
+    let mut outcome = copied(task, &receipt, verified, checksum);
+    outcome.server_side = server_side;
+    match receipt.staged {
+        Some(staged) => ObjectEnd::Staged(staged, outcome),
+        None => {
+            engine.meter.add_object();
+            ObjectEnd::Ended(outcome)
+        }
+    }
+}
+
+/// The report's line of a copied object.
+pub(crate) fn copied(
+    task: &ObjectTask,
+    receipt: &PutReceipt,
+    verified: Verification,
+    checksum: Option<skyhaul_model::Checksum>,
+) -> Outcome {
+    Outcome {
+        etag: receipt.etag.clone(),
+        version: receipt.version.clone(),
+        verified: Some(verified),
+        checksum: checksum.or_else(|| receipt.checksum.clone()),
+        ..outcome(task, Action::Copied)
+    }
+}
+
+/// The report's line of a failed object; tells the meter.
+pub(crate) fn failed(engine: &Engine, task: &ObjectTask, error: &Error) -> Outcome {
+    let mut outcome = outcome(task, Action::Failed);
+    outcome.error = Some(Failure::from(error));
+    tracing::error!(key = task.source_key, attempts = task.attempt, "{error}");
+    engine.meter.failed(outcome.clone());
+    outcome
+}
+
+/// A line of the report with nothing but the task's own facts.
+pub(crate) fn outcome(task: &ObjectTask, action: Action) -> Outcome {
+    Outcome {
+        action,
+        source_key: Some(task.source_key.clone()),
+        destination_key: task.destination_key.clone(),
+        destination: 0,
+        size: task.size,
+        checksum: None,
+        verified: None,
+        etag: None,
+        version: None,
+        attempts: task.attempt,
+        server_side: false,
+        reason: None,
+        error: None,
+    }
+}

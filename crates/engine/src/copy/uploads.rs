@@ -1,0 +1,211 @@
+//! Multipart uploads of this run: opened once whoever needs them first, with an intent in the state
+//! before and the token after, so that none is ever lost.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use skyhaul_model::outcome::PartReceipt;
+use skyhaul_model::segment::ObjectTask;
+use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Result, Side};
+use skyhaul_state::{NewUpload, UploadKey, UploadRow, UploadStatus};
+use skyhaul_stores::{OpenUpload, UploadRequest, UploadToken};
+use tokio::sync::{Mutex, OnceCell};
+
+use super::attributes;
+use crate::engine::Engine;
+
+/// A creation that was sent is answered or given up within this time, so an upload of ours begins
+/// within it after the intent.
+const CREATION: Duration = Duration::from_secs(15 * 60);
+
+/// An upload that this run works on.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub key: UploadKey,
+    pub task: ObjectTask,
+    pub token: UploadToken,
+    /// Algorithm of the parts' checksums.
+    pub algorithm: Option<Algorithm>,
+    /// The checksum of the full object that the source keeps.
+    pub kept: Option<Checksum>,
+    /// Receipts of the parts written by this run.
+    pub parts: Mutex<BTreeMap<u32, PartReceipt>>,
+}
+
+/// What a chunk finds when it asks for its object's upload.
+#[derive(Debug, Clone)]
+pub(crate) enum Found {
+    /// Parts may be written.
+    Open(Arc<Upload>),
+    /// The object ended: completed, failed, or begun anew under another attempt.
+    Ended,
+}
+
+/// The uploads of a run, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Uploads {
+    cells: Mutex<HashMap<UploadKey, Arc<OnceCell<Found>>>>,
+    ended: Mutex<HashSet<UploadKey>>,
+}
+
+/// Stands in [`UploadRow::strangers`] where the open uploads could not be listed.
+const UNKNOWN: &str = "*";
+
+/// An object's upload key.
+pub(crate) fn key(task: &ObjectTask) -> UploadKey {
+    UploadKey { destination: 0, key: task.destination_key.clone(), attempt: task.attempt }
+}
+
+impl Uploads {
+    /// The upload of an object, opened if need be.
+    pub async fn find(&self, engine: &Engine, task: &ObjectTask) -> Result<Found> {
+        let cell = {
+            let mut cells = self.cells.lock().await;
+            Arc::clone(cells.entry(key(task)).or_default())
+        };
+        cell.get_or_try_init(|| open(engine, task)).await.cloned()
+    }
+
+    /// Marks an object's attempt as ended; true for the first caller only.
+    pub async fn end(&self, key: &UploadKey) -> bool {
+        self.ended.lock().await.insert(key.clone())
+    }
+
+    /// Whether an object's attempt ended in this run.
+    pub async fn is_ended(&self, key: &UploadKey) -> bool {
+        self.ended.lock().await.contains(key)
+    }
+
+    /// Forgets the upload of an attempt that ended.
+    pub async fn forget(&self, key: &UploadKey) {
+        self.cells.lock().await.remove(key);
+    }
+}
+
+async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
+    let key = key(task);
+    let row = engine.state.upload(&engine.id, &key).await?;
+    if row.as_ref().is_some_and(|row| {
+        !matches!(row.status, UploadStatus::Intent | UploadStatus::Open)
+    }) {
+        return Ok(Found::Ended);
+    }
+    // From here on the object has a row, so that whatever happens to it is recorded once.
+    let (row, is_new) = match row {
+        Some(row) => (row, false),
+        None => (intend(engine, task, key.clone()).await?, true),
+    };
+    // The head of the pinned version: its attributes go with the upload's creation.
+    let info = engine
+        .source
+        .stat(&task.source_key, &task.pin, row.token.is_none() && engine.wants_tags())
+        .await?
+        .ok_or_else(|| {
+            Error::new(Side::Source, ErrorKind::Changed, "it was deleted during the transfer")
+                .object(engine.source.uri(&task.source_key))
+        })?;
+    let algorithm = engine.algorithm(info.checksum.as_ref().map(|sum| sum.algorithm));
+    let opened = |token: UploadToken| {
+        Found::Open(Arc::new(Upload {
+            key: key.clone(),
+            task: task.clone(),
+            token,
+            algorithm,
+            kept: info.checksum.clone(),
+            parts: Mutex::default(),
+        }))
+    };
+    if let Some(token) = row.token {
+        return Ok(opened(UploadToken(token)));
+    }
+    if !is_new {
+        // A run died between intent and token: there may be an upload of ours at the store.
+        abort_unrecorded(engine, &row).await?;
+    }
+    let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &info);
+    let request = UploadRequest {
+        size: task.size,
+        part_size: task.part_size.unwrap_or(task.size),
+        attributes,
+        mtime,
+        algorithm,
+    };
+    let token = engine.destination.open_upload(&task.destination_key, request).await?;
+    let row = engine.state.upload_opened(&engine.id, &row.key, &token.0).await?;
+    match row.token {
+        Some(counts) if counts != token.0 => {
+            // Another process was faster: its upload counts, ours goes.
+            engine.destination.abort_upload(&task.destination_key, &token).await?;
+            Ok(opened(UploadToken(counts)))
+        }
+        _ => Ok(opened(token)),
+    }
+}
+
+async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<UploadRow> {
+    let strangers = match engine.destination.uploads(&task.destination_key).await {
+        Ok(uploads) => uploads.into_iter().map(|upload| upload.token.0).collect(),
+        Err(error) => {
+            tracing::warn!(key = task.destination_key, "open uploads are unknown: {error}");
+            vec![UNKNOWN.to_owned()]
+        }
+    };
+    let task_json = serde_json::to_string(task).map_err(|error| {
+        Error::control(ErrorKind::Internal, "a task does not serialise").cause(error)
+    })?;
+    let upload = NewUpload {
+        key,
+        intended: Timestamp::now(),
+        strangers,
+        parts_total: task.part_count(),
+        task: task_json,
+    };
+    engine.state.upload_intent(&engine.id, upload).await
+}
+
+fn is_not_offered(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::AccessDenied | ErrorKind::Unsupported)
+}
+
+/// Aborts the upload that a dead run may have created without recording its token: one that was
+/// not there before the intent, began within a creation's time of it, and has no parts. Where more
+/// than one fits, none is touched: it might be a stranger's.
+pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result<()> {
+    let key = &row.key.key;
+    if row.strangers.iter().any(|token| token == UNKNOWN) {
+        return Ok(());
+    }
+    let open = match engine.destination.uploads(key).await {
+        Ok(open) => open,
+        Err(error) if is_not_offered(&error) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    // The store's clock may be a little behind or ahead of ours.
+    let skew = Duration::from_secs(60);
+    let ours = |upload: &OpenUpload| {
+        !row.strangers.contains(&upload.token.0)
+            && upload.initiated.is_none_or(|begun| {
+                begun >= row.intended - skew && begun <= row.intended + CREATION + skew
+            })
+    };
+    let mut empty = Vec::new();
+    for upload in open.into_iter().filter(ours) {
+        if engine.destination.list_parts(key, &upload.token).await?.is_empty() {
+            empty.push(upload.token);
+        }
+    }
+    match empty.as_slice() {
+        [token] => engine.destination.abort_upload(key, token).await,
+        [] => Ok(()),
+        several => {
+            tracing::warn!(
+                key,
+                uploads = several.len(),
+                "several open uploads could be of an interrupted run; none is aborted"
+            );
+            Ok(())
+        }
+    }
+}

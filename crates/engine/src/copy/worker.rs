@@ -1,0 +1,126 @@
+//! The worker: claims groups as long as there are any, keeps every slot busy.
+
+use std::sync::Arc;
+
+use skyhaul_model::group::GroupStatus;
+use skyhaul_model::{Error, ErrorKind, Result};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::group::{self, Allowance};
+use crate::engine::{Engine, StepEnd};
+
+/// Most groups worked on at the same time.
+const GROUPS: usize = 16;
+
+/// How far the listing is, as the worker needs to know it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Feed {
+    /// Raised with every publication.
+    pub published: u64,
+    /// No more groups will be published.
+    pub ended: bool,
+}
+
+/// Copies until no group is left and the listing has ended, or until the slice's chunks are used
+/// up. Every lease is given back or recorded on return.
+pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Result<StepEnd> {
+    let allowance = Arc::new(Allowance::new(engine.limits.slice_chunks));
+    let mut groups: JoinSet<Result<()>> = JoinSet::new();
+    let mut cursors = vec![None; engine.state.shards() as usize];
+    let mut failed = None;
+    loop {
+        // What is published before this look is found by the claim after it.
+        let listing_ended = feed.borrow_and_update().ended;
+        let mut dry = false;
+        while failed.is_none()
+            && groups.len() < GROUPS
+            && !allowance.is_spent()
+            && !engine.cancel.is_cancelled()
+        {
+            let Some(row) = claim(engine, &mut cursors).await? else {
+                dry = true;
+                break;
+            };
+            let (engine, allowance) = (Arc::clone(engine), Arc::clone(&allowance));
+            groups.spawn(async move { group::run(engine, row, &allowance).await });
+            if groups.len() > 1 {
+                break; // one more is begun when a slot is free
+            }
+        }
+        if groups.is_empty() {
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            engine.check_cancelled()?;
+            if allowance.is_spent() {
+                return Ok(StepEnd::More);
+            }
+            if dry && listing_ended {
+                return Ok(StepEnd::Done);
+            }
+        }
+        let may_claim = !dry && failed.is_none() && groups.len() < GROUPS && !allowance.is_spent();
+        tokio::select! {
+            Some(ended) = groups.join_next() => {
+                let ended = ended.unwrap_or_else(|error| {
+                    Err(Error::control(ErrorKind::Internal, "a group's task ended").cause(error))
+                });
+                if let Err(error) = ended {
+                    if error.kind == ErrorKind::LeaseLost {
+                        tracing::warn!("a group went to another holder: {error}");
+                    } else if failed.is_none() {
+                        failed = Some(error);
+                    }
+                }
+            }
+            () = engine.budget.free_slot(), if may_claim => {}
+            Ok(()) = feed.changed(), if dry && !listing_ended => {}
+            () = engine.cancel.cancelled(), if groups.is_empty() => {}
+        }
+    }
+}
+
+async fn claim(
+    engine: &Engine,
+    cursors: &mut [Option<u64>],
+) -> Result<Option<skyhaul_state::GroupRow>> {
+    for (shard, cursor) in cursors.iter_mut().enumerate() {
+        let shard = shard as u32;
+        let mut row = engine.state.claim(&engine.id, shard, &engine.holder, *cursor).await?;
+        if row.is_none() && cursor.is_some() {
+            // Groups before the cursor may have been given back.
+            row = engine.state.claim(&engine.id, shard, &engine.holder, None).await?;
+        }
+        if let Some(row) = row {
+            *cursor = Some(row.sequence);
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
+}
+
+/// Frees the groups and ranges that a dead run holds. Only for callers that have proved that no
+/// other process works on the transfer.
+pub async fn reclaim(engine: &Engine) -> Result<()> {
+    for shard in 0..engine.state.shards() {
+        let leased = Some(GroupStatus::Leased);
+        loop {
+            let rows = engine.state.groups(&engine.id, shard, leased, None, 256).await?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in rows {
+                let seen = row.lease.ok_or_else(|| {
+                    Error::control(ErrorKind::Internal, "a leased group has no lease")
+                })?;
+                let (id, holder) = (&engine.id, &engine.holder);
+                let row = engine.state.take_over(id, row.id, &seen, holder).await?;
+                if let Some(lease) = &row.lease {
+                    engine.state.release(id, row.id, lease).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

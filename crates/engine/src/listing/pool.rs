@@ -1,0 +1,117 @@
+//! All ranges of a transfer's listing, as many at once as there are checkers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+use skyhaul_model::filter::Filters;
+use skyhaul_model::segment::MAX_GROUP_CHUNKS;
+use skyhaul_model::{Error, ErrorKind, Result};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::scan::Shared;
+use super::slice::RangeTask;
+use crate::copy::worker::Feed;
+use crate::engine::{Engine, StepEnd};
+
+/// See the module documentation.
+pub struct Pool {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) filters: Filters,
+    pub(crate) shared: Arc<Shared>,
+    feed: watch::Sender<Feed>,
+    permits: Arc<Semaphore>,
+    spawned: mpsc::UnboundedSender<(RangeTask, OwnedSemaphorePermit)>,
+    groups: AtomicU64,
+}
+
+impl Pool {
+    /// A permit to begin another range, if one is free.
+    pub(crate) fn idle_permit(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
+    /// Begins a range that was cut off another.
+    pub(crate) fn spawn(&self, task: RangeTask, permit: OwnedSemaphorePermit) {
+        // The receiver lives as long as any task; without it the run is over anyway.
+        let _ = self.spawned.send((task, permit));
+    }
+
+    /// Chunks in the next groups: few at first, so that work begins at once and a small transfer
+    /// has groups for every worker, then up to the limit.
+    pub(crate) fn group_chunks(&self) -> usize {
+        (self.groups.load(Ordering::Relaxed) as usize / 8).clamp(1, MAX_GROUP_CHUNKS)
+    }
+
+    /// Tells the workers of new groups.
+    pub(crate) fn published(&self, groups: u64) {
+        if groups > 0 {
+            self.groups.fetch_add(groups, Ordering::Relaxed);
+            self.feed.send_modify(|feed| feed.published += groups);
+        }
+    }
+}
+
+/// Lists a transfer's open ranges until they end (or each ran a slice). Leases of dead runs are
+/// taken over: the caller has proved that no other process works on the transfer. Does not set
+/// `ended` in the feed: more slices may follow.
+pub async fn run(
+    engine: &Arc<Engine>,
+    filters: Filters,
+    feed: watch::Sender<Feed>,
+) -> Result<StepEnd> {
+    let (spawned, mut arriving) = mpsc::unbounded_channel();
+    let permits = Arc::new(Semaphore::new(engine.limits.checkers.max(1)));
+    let pool = Arc::new(Pool {
+        engine: Arc::clone(engine),
+        filters,
+        shared: Arc::default(),
+        feed,
+        permits: Arc::clone(&permits),
+        spawned,
+        groups: AtomicU64::new(engine.state.progress(&engine.id).await?.groups),
+    });
+    let mut rows = engine.state.ranges(&engine.id).await?;
+    rows.retain(|row| !row.done);
+    rows.reverse();
+    let mut tasks: JoinSet<Result<StepEnd>> = JoinSet::new();
+    let mut end = StepEnd::Done;
+    let weak: Weak<Pool> = Arc::downgrade(&pool);
+    let spawn = |tasks: &mut JoinSet<_>, task: RangeTask, permit: OwnedSemaphorePermit| {
+        let Some(pool) = weak.upgrade() else { return };
+        tasks.spawn(async move {
+            let _permit = permit;
+            task.run(&pool).await
+        });
+    };
+    loop {
+        while !rows.is_empty()
+            && let Some(permit) = pool.idle_permit()
+            && let Some(row) = rows.pop()
+        {
+            let seen = row.lease.as_ref();
+            let row = engine.state.lease_range(&engine.id, row.id, &engine.holder, seen).await?;
+            let lease = row.lease.clone().ok_or_else(|| {
+                Error::control(ErrorKind::Internal, "a leased range has no lease")
+            })?;
+            spawn(&mut tasks, RangeTask::new(&pool, row, lease, None), permit);
+        }
+        while let Ok((task, permit)) = arriving.try_recv() {
+            spawn(&mut tasks, task, permit);
+        }
+        if tasks.is_empty() {
+            return Ok(end);
+        }
+        tokio::select! {
+            Some((task, permit)) = arriving.recv() => spawn(&mut tasks, task, permit),
+            Some(joined) = tasks.join_next() => {
+                let ended = joined.map_err(|error| {
+                    Error::control(ErrorKind::Internal, "a listing task ended").cause(error)
+                })??;
+                if ended == StepEnd::More {
+                    end = StepEnd::More;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One range of one listing, page by page, that can be cut in two while it is read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result};
+use skyhaul_stores::{ListPage, ListRequest, Lister, Store};
+
+use super::split::{self, Alphabet};
+
+/// What all ranges of one listing share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    alphabet: Mutex<Alphabet>,
+    pages: AtomicU64,
+    wasted: AtomicU64,
+}
+
+impl Shared {
+    fn alphabet(&self) -> MutexGuard<'_, Alphabet> {
+        // A set of characters is never half-changed.
+        self.alphabet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether another cut may be tried: calls that brought few keys stay under a quarter of all
+    /// (plus a few to start with), so that cutting never costs more than it saves.
+    fn may_cut(&self) -> bool {
+        self.wasted.load(Ordering::Relaxed) * 4 <= self.pages.load(Ordering::Relaxed) + 32
+    }
+
+    /// List calls made, on this side.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+}
+
+/// A range `after < key <= upto` of a store's keys under a prefix.
+pub struct Scan {
+    store: Arc<dyn Store>,
+    shared: Arc<Shared>,
+    prefix: String,
+    upto: Option<String>,
+    /// No keys of the listing lie beyond this, although the range may reach further.
+    end: Option<String>,
+    lister: Box<dyn Lister>,
+    ready: Option<ListPage>,
+    last: Option<String>,
+    hint: usize,
+    spread: usize,
+    ended: bool,
+}
+
+impl Scan {
+    /// A scan of a range.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, shared: Arc<Shared>, request: ListRequest) -> Self {
+        Self {
+            prefix: request.prefix.clone(),
+            upto: request.upto.clone(),
+            end: None,
+            last: request.after.clone(),
+            lister: store.list(request),
+            store,
+            shared,
+            ready: None,
+            hint: usize::MAX,
+            spread: 0,
+            ended: false,
+        }
+    }
+
+    /// The range's upper bound (inclusive).
+    #[must_use]
+    pub fn upto(&self) -> Option<&str> {
+        self.upto.as_deref()
+    }
+
+    /// The next page (in order, inside the bounds), or `None` at the end. With `cut`, tries to give
+    /// the right half of the rest away at the same time; the returned page lies left of the cut.
+    pub async fn next(&mut self, cut: bool) -> Result<(Option<ListPage>, Option<Self>)> {
+        if self.ended {
+            return Ok((None, None));
+        }
+        let proposal = if cut { self.propose() } else { None };
+        let (page, right) = if let Some(proposal) = proposal {
+            let (page, right) = tokio::join!(
+                fetch(self.ready.take(), &mut self.lister),
+                probe(&self.store, &self.shared, &self.prefix, self.upto.clone(), &proposal.at),
+            );
+            match right? {
+                Some((lister, first)) => {
+                    let right = Self {
+                        store: Arc::clone(&self.store),
+                        shared: Arc::clone(&self.shared),
+                        prefix: self.prefix.clone(),
+                        upto: self.upto.replace(proposal.at.clone()),
+                        end: self.end.take(),
+                        lister,
+                        ready: Some(first),
+                        last: Some(proposal.at),
+                        hint: proposal.depth,
+                        spread: proposal.depth,
+                        ended: false,
+                    };
+                    (page?, Some(right))
+                }
+                None => {
+                    self.end = Some(proposal.at);
+                    (page?, None)
+                }
+            }
+        } else {
+            (fetch(self.ready.take(), &mut self.lister).await?, None)
+        };
+        Ok((self.accept(page)?, right))
+    }
+
+    fn propose(&self) -> Option<split::Cut> {
+        // Before the first page nothing is known; a local walk gains nothing.
+        let low = match &self.ready {
+            Some(page) => page.entries.last().map(|entry| entry.key.as_str()),
+            None => self.last.as_deref().filter(|_| self.spread != 0 || self.hint != usize::MAX),
+        }?;
+        if !self.store.capabilities().splittable_listing
+            || !self.shared.may_cut()
+            || self.upto.as_deref().is_some_and(|upto| low >= upto)
+        {
+            return None;
+        }
+        let high = match (self.end.as_deref(), self.upto.as_deref()) {
+            (Some(end), Some(upto)) => Some(end.min(upto)),
+            (end, upto) => end.or(upto),
+        };
+        let alphabet = self.shared.alphabet();
+        let depth = |high: Option<&str>| {
+            let floor = high.map_or(0, |high| split::first_difference(low, high));
+            if self.hint > floor && self.hint != usize::MAX { self.hint } else { self.spread }
+        };
+        let cut = split::cut(low, high, depth(high), &alphabet)?;
+        cut.at.starts_with(self.prefix.as_str()).then_some(cut)
+    }
+
+    fn accept(&mut self, page: Option<ListPage>) -> Result<Option<ListPage>> {
+        let Some(mut page) = page else {
+            self.ended = true;
+            return Ok(None);
+        };
+        let listed = page.entries.len();
+        if let Some(upto) = &self.upto {
+            let inside = page.entries.partition_point(|entry| &entry.key <= upto);
+            if inside < page.entries.len() {
+                page.entries.truncate(inside);
+                self.ended = true;
+            }
+        }
+        self.shared.pages.fetch_add(1, Ordering::Relaxed);
+        if self.store.capabilities().splittable_listing && page.entries.len() * 2 < listed.max(900)
+        {
+            self.shared.wasted.fetch_add(1, Ordering::Relaxed);
+        }
+        if let (Some(first), Some(last)) = (page.entries.first(), page.entries.last()) {
+            self.spread = split::first_difference(&first.key, &last.key);
+            let mut alphabet = self.shared.alphabet();
+            for entry in page.entries.iter().step_by(64) {
+                alphabet.learn(&entry.key);
+            }
+        }
+        check_order(&*self.store, self.last.as_deref(), &page.entries)?;
+        if let Some(last) = page.entries.last() {
+            self.last = Some(last.key.clone());
+        }
+        Ok(Some(page))
+    }
+}
+
+async fn fetch(ready: Option<ListPage>, lister: &mut Box<dyn Lister>) -> Result<Option<ListPage>> {
+    match ready {
+        Some(page) => Ok(Some(page)),
+        None => lister.next_page().await,
+    }
+}
+
+/// Looks for keys beyond a cut: the first page of the right half, or `None` if it is empty.
+async fn probe(
+    store: &Arc<dyn Store>,
+    shared: &Shared,
+    prefix: &str,
+    upto: Option<String>,
+    at: &str,
+) -> Result<Option<(Box<dyn Lister>, ListPage)>> {
+    let mut lister = store.list(ListRequest {
+        prefix: prefix.to_owned(),
+        after: Some(at.to_owned()),
+        upto,
+        ..ListRequest::default()
+    });
+    while let Some(page) = lister.next_page().await? {
+        if !page.entries.is_empty() || !page.refused.is_empty() {
+            return Ok(Some((lister, page)));
+        }
+    }
+    shared.pages.fetch_add(1, Ordering::Relaxed);
+    shared.wasted.fetch_add(1, Ordering::Relaxed);
+    Ok(None)
+}
+
+/// A merge of misordered listings would copy or delete the wrong objects: refuse them.
+fn check_order(store: &dyn Store, last: Option<&str>, entries: &[ObjectEntry]) -> Result<()> {
+    let mut before = last;
+    for entry in entries {
+        if before.is_some_and(|before| before >= entry.key.as_str()) {
+            return Err(Error::new(
+                store.side(),
+                ErrorKind::Internal,
+                format!(
+                    "the listing is not in key order (after `{}`): nothing more is done, because \
+                     a sync could delete the wrong objects",
+                    before.unwrap_or_default()
+                ),
+            )
+            .object(store.uri(&entry.key)));
+        }
+        before = Some(&entry.key);
+    }
+    Ok(())
+}
