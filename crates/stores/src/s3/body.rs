@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_stalled_body_times_out() {
         let body = SdkBody::from_body_1_x(StreamBody::new(futures::stream::pending::<
             Result<Frame<Bytes>, std::io::Error>,
@@ -236,7 +236,7 @@ mod tests {
         let mut stream = Incoming::new(
             body,
             1,
-            Duration::from_secs(60),
+            Duration::from_millis(20),
             Side::Source,
             "s3://b/k".into(),
         );

@@ -15,6 +15,7 @@ use skyhaul_model::spec::Connection;
 use skyhaul_model::{Error, ErrorKind, Result};
 
 use super::context::Context;
+use super::credentials::Credentials;
 
 /// Signing needs a region even where the service has none.
 const FALLBACK_REGION: &str = "us-east-1";
@@ -25,15 +26,14 @@ pub(super) struct Settings {
     sdk: SdkConfig,
     /// The service's address, unless AWS by default.
     pub(super) endpoint: Option<String>,
-    /// The region, where one is configured.
-    pub(super) region: Option<String>,
+    region: Option<String>,
     path_style: Option<bool>,
     anonymous: bool,
 }
 
 impl Settings {
     /// Loads what is configured. Does not yet look for credentials.
-    pub(super) async fn load(connection: &Connection) -> Self {
+    pub(super) async fn load(connection: &Connection, credentials: Option<Credentials>) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -46,6 +46,10 @@ impl Settings {
         }
         if connection.no_sign_request {
             loader = loader.no_credentials();
+        }
+        if let Some(credentials) = credentials {
+            loader =
+                loader.credentials_provider(aws_credential_types::Credentials::from(credentials));
         }
         let sdk = loader.load().await;
         let endpoint = connection
@@ -61,6 +65,11 @@ impl Settings {
             path_style: connection.path_style,
             anonymous: connection.no_sign_request,
         }
+    }
+
+    /// The region that is configured, or one to sign for.
+    pub(super) fn region(&self) -> &str {
+        self.region.as_deref().unwrap_or(FALLBACK_REGION)
     }
 
     /// Whether the service is AWS itself, by whatever name.
@@ -105,9 +114,9 @@ impl Settings {
     }
 
     /// A client for `bucket` in `region`.
-    pub(super) fn client(&self, bucket: &str, region: Option<&str>) -> Client {
+    pub(super) fn client(&self, bucket: &str, region: &str) -> Client {
         let mut builder = Builder::from(&self.sdk)
-            .region(Region::new(region.unwrap_or(FALLBACK_REGION).to_owned()))
+            .region(Region::new(region.to_owned()))
             .force_path_style(self.path_style.unwrap_or(!self.is_aws() || bucket.contains('.')))
             // The loop around every request retries, so that throttling is told from faults.
             .retry_config(RetryConfig::disabled())
@@ -150,7 +159,7 @@ fn host(url: &str) -> String {
 
 /// The name of a service and of the identity used there: equal for two stores if the service can
 /// copy from one to the other by itself. AWS copies between all regions of a partition.
-pub(super) fn service_name(context: &Context, profile: Option<&str>) -> String {
+pub(super) fn service_name(context: &Context, identity: Option<&str>) -> String {
     let place = if context.aws {
         let region = context.region.as_str();
         let partition = ["cn-", "us-gov-", "us-isob-", "us-iso-", "eusc-"]
@@ -168,7 +177,7 @@ pub(super) fn service_name(context: &Context, profile: Option<&str>) -> String {
     let identity = if context.anonymous {
         "anonymous"
     } else {
-        profile.unwrap_or("default")
+        identity.unwrap_or("default")
     };
     format!("{place}|{identity}")
 }

@@ -11,6 +11,7 @@ mod checksums;
 mod client;
 mod context;
 mod copy;
+mod credentials;
 mod delete;
 mod errors;
 mod keys;
@@ -34,6 +35,7 @@ use skyhaul_model::spec::{Connection, Encryption};
 use skyhaul_model::{Checksum, Error, ErrorKind, Location, ObjectInfo, Pin, Result, Scheme, Side};
 
 pub use checksums::{etag_md5, multipart_etag};
+pub use credentials::Credentials;
 
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
@@ -49,6 +51,8 @@ use context::Context;
 pub struct S3Options {
     /// Server-side encryption to ask for on writes.
     pub encryption: Option<Encryption>,
+    /// Credentials to use instead of those that the SDK finds.
+    pub credentials: Option<Credentials>,
     /// Most requests under way at once; throttling lowers it for a while.
     pub max_connections: usize,
     /// A body that stops for this long is given up, with a retryable error.
@@ -59,6 +63,7 @@ impl Default for S3Options {
     fn default() -> Self {
         Self {
             encryption: None,
+            credentials: None,
             max_connections: 256,
             stall: Duration::from_secs(60),
         }
@@ -88,31 +93,34 @@ impl S3Store {
             ));
         }
         let name = &location.container;
-        let settings = Settings::load(connection).await;
+        let settings = Settings::load(connection, options.credentials.clone()).await;
         let mut context = Context {
             side,
             bucket: name.clone(),
             endpoint: settings.endpoint.clone(),
-            region: settings.region.clone().unwrap_or_default(),
+            region: settings.region().to_owned(),
             aws: settings.is_aws(),
             anonymous: connection.no_sign_request,
             requester_pays: connection.requester_pays,
         };
         settings.check_credentials(&context).await?;
-        let mut client = settings.client(name, settings.region.as_deref());
+        let mut client = settings.client(name, settings.region());
         if context.aws && connection.region.is_none() {
             // A region from the environment is a default, the bucket's own is a fact.
             if let Some(region) = check::find_region(&client, name).await
-                && Some(&region) != settings.region.as_ref()
+                && region != settings.region()
             {
-                client = settings.client(name, Some(&region));
+                client = settings.client(name, &region);
                 context.region = region;
             }
         }
-        let profile = connection
-            .profile
-            .clone()
-            .or_else(|| std::env::var("AWS_PROFILE").ok());
+        let identity = match &options.credentials {
+            Some(given) => Some(given.access_key_id.clone()),
+            None => connection
+                .profile
+                .clone()
+                .or_else(|| std::env::var("AWS_PROFILE").ok()),
+        };
         let bucket = Bucket {
             client,
             pace: pace::Pace::new(options.max_connections),
@@ -120,7 +128,7 @@ impl S3Store {
             encryption: options.encryption,
             stall: options.stall,
             capabilities: Capabilities::s3(),
-            service: client::service_name(&context, profile.as_deref()),
+            service: client::service_name(&context, identity.as_deref()),
             dialect: u8::from(context.aws).into(),
             tag_header: 0.into(),
             plain_uploads: false.into(),
