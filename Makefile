@@ -38,8 +38,8 @@ lint: ## formatting, clippy, licences and bans, the house rules
 
 bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.md
 	@scripts/setup.sh servers bench
-	cargo build --release -p skyhaul -p skyhaul-bench
-	cargo run --release -p skyhaul-bench
+	cargo build --release -p skyhaul
+	SKYHAUL_BIN="$${SKYHAUL_BIN:-$(CARGO_TARGET_DIR)/release/skyhaul}" bench/run.sh
 
 soak: ## the long tests: kills, faults, a million objects
 	@scripts/setup.sh servers nextest

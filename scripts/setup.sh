@@ -49,12 +49,13 @@ install_requirements() {
 }
 
 # cargo_tool NAME VERSION [cargo install flags]: builds into $TOOLS, apart from our own target.
-# With --debug both tools build in a third of the time, and are fast enough all the same.
+# --debug, for a quick build matters more than a fast tool: two cores take one minute over
+# cargo-deny and two to four over cargo-nextest.
 cargo_tool() {
   local name=$1 version=$2
   shift 2
   if "$TOOLS/bin/$name" --version 2>/dev/null | grep -qF " $version"; then return; fi
-  say "building $name $version into $TOOLS (once, about a minute or two)"
+  say "building $name $version into $TOOLS (once, one to four minutes)"
   CARGO_TARGET_DIR=$TOOLS/target cargo install --quiet --locked --force --root "$TOOLS" "$@" \
     "$name@$version" || die "could not build $name $version; install it by hand and run again"
   rm -rf "$TOOLS/target"
