@@ -10,6 +10,7 @@ pub mod data;
 pub mod fault;
 
 pub mod oracle;
+pub mod pair;
 pub mod servers;
 pub mod tree;
 
