@@ -154,8 +154,8 @@ impl Walk {
         let directory = prefix
             .rsplit_once('/')
             .map_or("", |(directory, _)| directory);
-        if prefix.starts_with('/') || (!directory.is_empty() && self.disk.parse(directory).is_err())
-        {
+        let is_path = |directory| self.disk.parse(directory).is_ok_and(|path| !path.is_marker);
+        if prefix.starts_with('/') || !(directory.is_empty() || is_path(directory)) {
             // No file can have such a key.
             return Ok(());
         }

@@ -305,7 +305,7 @@ mod tests {
     proptest! {
         #[test]
         fn spilled_names_come_out_as_held_ones(
-            names in prop::collection::btree_set("[a-c./é0]{1,40}", 0..200),
+            names in prop::collection::btree_set("[a-c.!é0]{1,40}", 0..200),
             limit in 2..40_usize,
         ) {
             let names: Vec<String> = names.into_iter().collect();

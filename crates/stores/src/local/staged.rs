@@ -16,9 +16,9 @@ use super::{identity, marker, temp};
 use crate::payload::Payload;
 use crate::store::{Condition, PutReceipt, PutRequest, Staged};
 
-/// What waits for its commit.
+/// What waits for its commit. (Tagged from outside: serde buffers no 128-bit numbers.)
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "staged", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Waiting {
     /// A file, whole, under its temporary name.
     File {

@@ -76,6 +76,21 @@ async fn the_slash_sorts_where_it_is_in_the_key() {
 }
 
 #[tokio::test]
+async fn prefixes_that_are_no_paths_have_no_keys() {
+    let bench = Bench::new();
+    bench.write("a/a", "");
+    for prefix in [
+        "a//", "a//a", "/", "/a", "../", "./a", "a/./", "a/../a/", "a\0/", "b/", "a/a/",
+    ] {
+        let request = ListRequest {
+            prefix: prefix.into(),
+            ..ListRequest::default()
+        };
+        assert!(bench.list(request).await.is_empty(), "{prefix:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_directory_beyond_the_limit_is_sorted_on_disk() {
     let mut bench = Bench::new();
     bench.store.held_names = 64;
