@@ -1,10 +1,20 @@
 //! The steps of a transfer (plan, list, copy, complete, delete, verify, report, cleanup) over the
 //! store and state traits, and the driver that runs them all in one process.
 
+mod cleanup;
+mod compare;
+mod delete;
+mod drive;
 pub mod embedded;
+mod home;
+mod ls;
+mod open;
+mod plan;
+mod report;
 pub mod request;
 pub mod settings;
 pub mod summary;
+mod verify;
 
 pub use embedded::Embedded;
 pub use request::CopyRequest;

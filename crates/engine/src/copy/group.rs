@@ -25,7 +25,7 @@ const RENEWAL: Duration = Duration::from_secs(20);
 pub(crate) struct Allowance(Option<AtomicI64>);
 
 impl Allowance {
-    pub fn new(chunks: Option<u32>) -> Self {
+    pub(crate) fn new(chunks: Option<u32>) -> Self {
         Self(chunks.map(|chunks| AtomicI64::new(i64::from(chunks))))
     }
 
@@ -33,7 +33,7 @@ impl Allowance {
         self.0.as_ref().is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
     }
 
-    pub fn is_spent(&self) -> bool {
+    pub(crate) fn is_spent(&self) -> bool {
         self.0.as_ref().is_some_and(|left| left.load(Ordering::Acquire) <= 0)
     }
 }

@@ -23,7 +23,6 @@ const CREATION: Duration = Duration::from_secs(15 * 60);
 /// An upload that this run works on.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    pub key: UploadKey,
     pub task: ObjectTask,
     pub token: UploadToken,
     /// Algorithm of the parts' checksums.
@@ -60,7 +59,7 @@ pub(crate) fn key(task: &ObjectTask) -> UploadKey {
 
 impl Uploads {
     /// The upload of an object, opened if need be.
-    pub async fn find(&self, engine: &Engine, task: &ObjectTask) -> Result<Found> {
+    pub(crate) async fn find(&self, engine: &Engine, task: &ObjectTask) -> Result<Found> {
         let cell = {
             let mut cells = self.cells.lock().await;
             Arc::clone(cells.entry(key(task)).or_default())
@@ -69,17 +68,17 @@ impl Uploads {
     }
 
     /// Marks an object's attempt as ended; true for the first caller only.
-    pub async fn end(&self, key: &UploadKey) -> bool {
+    pub(crate) async fn end(&self, key: &UploadKey) -> bool {
         self.ended.lock().await.insert(key.clone())
     }
 
     /// Whether an object's attempt ended in this run.
-    pub async fn is_ended(&self, key: &UploadKey) -> bool {
+    pub(crate) async fn is_ended(&self, key: &UploadKey) -> bool {
         self.ended.lock().await.contains(key)
     }
 
     /// Forgets the upload of an attempt that ended.
-    pub async fn forget(&self, key: &UploadKey) {
+    pub(crate) async fn forget(&self, key: &UploadKey) {
         self.cells.lock().await.remove(key);
     }
 }
@@ -109,7 +108,6 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let algorithm = engine.algorithm(info.checksum.as_ref().map(|sum| sum.algorithm));
     let opened = |token: UploadToken| {
         Found::Open(Arc::new(Upload {
-            key: key.clone(),
             task: task.clone(),
             token,
             algorithm,

@@ -36,12 +36,12 @@ pub(crate) struct Classifier<'a> {
 
 impl Classifier<'_> {
     /// The mapped destination key of a source entry; `None` if it is not part of the transfer.
-    pub fn destination_key(&self, source: &ObjectEntry) -> Option<String> {
+    pub(crate) fn destination_key(&self, source: &ObjectEntry) -> Option<String> {
         Some(self.engine.spec.keys.map(&source.key)?.destination)
     }
 
     /// A key that the source has, with what the destination has under the mapped key.
-    pub fn source(&self, source: ObjectEntry, destination: Option<ObjectEntry>) -> Option<Item> {
+    pub(crate) fn source(&self, source: ObjectEntry, destination: Option<ObjectEntry>) -> Option<Item> {
         let spec = &self.engine.spec;
         let mapped = spec.keys.map(&source.key)?;
         if let Decision::Leave(_) = self.filters.decide(mapped.relative, source.size, source.mtime)
@@ -84,7 +84,7 @@ impl Classifier<'_> {
     }
 
     /// A copy, with its part size.
-    pub fn copy(&self, mut task: ObjectTask) -> Item {
+    pub(crate) fn copy(&self, mut task: ObjectTask) -> Item {
         let rules = &self.engine.destination.capabilities().parts;
         match parts::part_size(task.size, &self.engine.spec.parts, rules) {
             Ok(size) => {
@@ -99,7 +99,7 @@ impl Classifier<'_> {
     }
 
     /// A key that only the destination has.
-    pub fn destination(&self, entry: &ObjectEntry) -> Option<Item> {
+    pub(crate) fn destination(&self, entry: &ObjectEntry) -> Option<Item> {
         let spec = &self.engine.spec;
         let delete = spec.delete.as_ref().filter(|_| spec.mode == Mode::Sync)?;
         let relative = spec.keys.unmap_relative(&entry.key)?;
@@ -110,7 +110,7 @@ impl Classifier<'_> {
 
     /// A name that the source has but cannot show as an object. The flag says whether the listing
     /// is incomplete because of it.
-    pub fn refused(&self, error: &Error) -> (Outcome, bool) {
+    pub(crate) fn refused(&self, error: &Error) -> (Outcome, bool) {
         let skipped = error.kind == ErrorKind::Unsupported;
         let incomplete = !skipped && error.kind != ErrorKind::Refused;
         let outcome = Outcome {

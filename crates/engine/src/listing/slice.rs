@@ -38,7 +38,7 @@ pub(crate) struct RangeTask {
 
 impl RangeTask {
     /// Continues a leased range at its cursor; `source` is its listing if it was begun already.
-    pub fn new(pool: &Pool, row: RangeRow, lease: Lease, source: Option<Scan>) -> Self {
+    pub(crate) fn new(pool: &Pool, row: RangeRow, lease: Lease, source: Option<Scan>) -> Self {
         let engine = &pool.engine;
         let keys = &engine.spec.keys;
         let source = source.unwrap_or_else(|| {
@@ -75,7 +75,7 @@ impl RangeTask {
     }
 
     /// Lists until the range ends or the slice's pages are used up.
-    pub async fn run(mut self, pool: &Pool) -> Result<StepEnd> {
+    pub(crate) async fn run(mut self, pool: &Pool) -> Result<StepEnd> {
         let engine = &pool.engine;
         let mut pages = 0;
         loop {

@@ -1,0 +1,106 @@
+//! Removing what transfers left behind: uploads, temporary files, state.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use skyhaul_engine::copy::complete;
+use skyhaul_engine::engine::EngineParts;
+use skyhaul_engine::meter::Meter;
+use skyhaul_engine::{Engine, ServiceCopy};
+use skyhaul_model::spec::Endpoint;
+use skyhaul_model::{Result, Scheme, Side, TransferId};
+use skyhaul_state::{TransferChange, TransferRow, TransferState, TransferStatus};
+use skyhaul_stores::local::{LocalOptions, LocalStore};
+use tokio_util::sync::CancellationToken;
+
+use crate::embedded::Cleaned;
+use crate::home::Home;
+use crate::settings::Settings;
+use crate::{drive, open};
+
+/// Cleans up one transfer at once, or those older than the setting (`all`: whatever their age).
+pub(crate) async fn cleanup(
+    home: &Home,
+    state: Arc<dyn TransferState>,
+    settings: &Settings,
+    id: Option<&TransferId>,
+    all: bool,
+) -> Result<Cleaned> {
+    let rows = match id {
+        Some(id) => vec![state.transfer(id).await?],
+        None => state.transfers().await?,
+    };
+    let mut cleaned = Cleaned::default();
+    let oldest = Timestamp::now() - settings.keep_partial;
+    for row in rows {
+        if id.is_none() && !all && row.updated > oldest {
+            continue;
+        }
+        // One that is being worked on is nobody's leftover.
+        let lock = match home.lock(&row.id) {
+            Ok(lock) => lock,
+            Err(error) if id.is_some() => return Err(error),
+            Err(_) => continue,
+        };
+        match one(home, &state, settings, &row).await {
+            Ok((uploads, problems)) if problems.is_empty() => {
+                cleaned.uploads += uploads;
+                cleaned.transfers += 1;
+                state.purge(&row.id).await?;
+                drop(lock);
+                home.remove(&row.id)?;
+            }
+            Ok((uploads, problems)) => {
+                cleaned.uploads += uploads;
+                cleaned.problems.extend(problems);
+            }
+            Err(error) => cleaned.problems.push(format!("{}: {error}", row.id)),
+        }
+    }
+    Ok(cleaned)
+}
+
+async fn one(
+    home: &Home,
+    state: &Arc<dyn TransferState>,
+    settings: &Settings,
+    row: &TransferRow,
+) -> Result<(u64, Vec<String>)> {
+    if matches!(row.status, TransferStatus::Succeeded) {
+        return Ok((0, Vec::new()));
+    }
+    let (source, destination) = open::both(&row.spec, &row.id).await?;
+    let (meter, _failures) = Meter::new();
+    let engine = Engine::new(EngineParts {
+        id: row.id.clone(),
+        spec: row.spec.clone(),
+        state: Arc::clone(state),
+        segments: Arc::new(home.segments(&row.id)?),
+        source,
+        destination,
+        limits: drive::limits(settings, false),
+        meter: Arc::new(meter),
+        cancel: CancellationToken::new(),
+        service_copy: ServiceCopy::Off,
+    });
+    let change = TransferChange {
+        status: Some(TransferStatus::Cancelled),
+        ..TransferChange::default()
+    };
+    state.change(&row.id, row.revision, change).await?;
+    let (mut removed, problems) = complete::abandon(&engine).await?;
+    for endpoint in &row.spec.destinations {
+        removed += temporaries(endpoint, &row.id).await?;
+    }
+    Ok((removed, problems))
+}
+
+/// Removes a transfer's temporary files under a local destination.
+pub(crate) async fn temporaries(endpoint: &Endpoint, id: &TransferId) -> Result<u64> {
+    if endpoint.location.scheme != Scheme::Local {
+        return Ok(0);
+    }
+    let options = LocalOptions { transfer: Some(id.clone()), ..LocalOptions::default() };
+    let store = LocalStore::open(&endpoint.location.path, Side::Destination, options)?;
+    store.sweep_tree().await
+}

@@ -1,0 +1,164 @@
+//! Comparing two sides without copying: the listing of a transfer, run over a throw-away state, for
+//! `--dry-run`, `verify` and the verification of a sync. So they can never disagree with what a
+//! transfer does.
+
+use std::sync::Arc;
+
+use skyhaul_engine::engine::EngineParts;
+use skyhaul_engine::meter::Meter;
+use skyhaul_engine::{Engine, Limits, ServiceCopy};
+use skyhaul_model::outcome::{Action, Outcome};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
+use skyhaul_state::{
+    ListSegmentKind, Progress, Segments, SqliteState, Submitted, TransferState as _,
+};
+use skyhaul_stores::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::drive;
+use crate::embedded::Difference;
+
+/// A listing of both sides whose findings can be looked at.
+pub(crate) struct Listed {
+    pub engine: Arc<Engine>,
+    pub progress: Progress,
+    /// Holds the state and the segments until it is dropped.
+    _dir: tempfile::TempDir,
+}
+
+/// Lists and merges both sides and copies nothing.
+pub(crate) async fn list(
+    spec: TransferSpec,
+    source: Arc<dyn Store>,
+    destination: Arc<dyn Store>,
+    limits: Limits,
+    cancel: CancellationToken,
+) -> Result<Listed> {
+    let dir = tempfile::tempdir().map_err(|error| {
+        Error::control(ErrorKind::Full, "cannot create a temporary folder").cause(error)
+    })?;
+    let state = Arc::new(SqliteState::open(dir.path().join("state.db"))?);
+    let id = TransferId::generate();
+    let (Submitted::Created(_) | Submitted::Existing(_)) = state.submit(&id, &spec).await?;
+    let (meter, _failures) = Meter::new();
+    let engine = Arc::new(Engine::new(EngineParts {
+        segments: Arc::new(Segments::open(dir.path().join("segments"))?),
+        id,
+        spec,
+        state,
+        source,
+        destination,
+        limits,
+        meter: Arc::new(meter),
+        cancel,
+        service_copy: ServiceCopy::Off,
+    }));
+    drive::copy_phase(&engine, false).await?;
+    let progress = engine.state.progress(&engine.id).await?;
+    Ok(Listed { engine, progress, _dir: dir })
+}
+
+impl Listed {
+    /// What would be done with each object: copied, skipped (if kept), failed, deleted.
+    pub(crate) async fn outcomes(&self, show: &mut (dyn FnMut(Outcome) + Send)) -> Result<()> {
+        let engine = &self.engine;
+        for shard in 0..engine.state.shards() {
+            let mut after = None;
+            loop {
+                let rows = engine.state.groups(&engine.id, shard, None, after, 64).await?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.sequence);
+                for row in &rows {
+                    let segment = engine.segments.read_manifest(&row.segment).await?;
+                    for (index, task) in segment.objects.into_iter().enumerate() {
+                        // An object cut into parts stands in several groups: shown with its first.
+                        let begins = task.part_size.is_none()
+                            || segment.chunks.iter().any(|chunk| {
+                                matches!(chunk, skyhaul_model::segment::Chunk::Range { object, part: 1 }
+                                    if *object as usize == index)
+                            });
+                        if begins {
+                            show(Outcome {
+                                action: Action::Copied,
+                                source_key: Some(task.source_key),
+                                destination_key: task.destination_key,
+                                destination: 0,
+                                size: task.size,
+                                checksum: None,
+                                verified: None,
+                                etag: None,
+                                version: None,
+                                attempts: 0,
+                                server_side: false,
+                                reason: task.reason.map(std::borrow::Cow::into_owned),
+                                error: None,
+                            });
+                        }
+                    }
+                }
+            }
+        }
+        let outcomes = ListSegmentKind::Outcomes;
+        for pointer in engine.state.list_segments(&engine.id, outcomes).await? {
+            engine.segments.read_outcomes(&pointer).await?.into_iter().for_each(&mut *show);
+        }
+        let deletes = ListSegmentKind::Deletes;
+        for pointer in engine.state.list_segments(&engine.id, deletes).await? {
+            for key in engine.segments.read_deletes(&pointer).await? {
+                show(Outcome {
+                    action: Action::Deleted,
+                    source_key: None,
+                    destination_key: key,
+                    destination: 0,
+                    size: 0,
+                    checksum: None,
+                    verified: None,
+                    etag: None,
+                    version: None,
+                    attempts: 0,
+                    server_side: false,
+                    reason: None,
+                    error: None,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the differences between two sides under `spec` (its mode, comparison and deletion policy
+/// decide what counts), with the source key, or the destination key of what is only there. Returns
+/// the counts of the listing.
+pub(crate) async fn differences(
+    like: &Engine,
+    spec: TransferSpec,
+    read_to_compare: bool,
+    show: &mut (dyn FnMut(String, Difference) + Send),
+) -> Result<Progress> {
+    let limits = Limits { read_to_compare, keep_skipped: false, ..like.limits.clone() };
+    let (source, destination) = (Arc::clone(&like.source), Arc::clone(&like.destination));
+    let listed = list(spec, source, destination, limits, like.cancel.clone()).await?;
+    listed.outcomes(&mut |outcome| tell(outcome, show)).await?;
+    Ok(listed.progress)
+}
+
+/// A listed outcome as a difference.
+pub(crate) fn tell(outcome: Outcome, show: &mut (dyn FnMut(String, Difference) + Send)) {
+    let source_key = outcome.source_key.unwrap_or_default();
+    match outcome.action {
+        Action::Copied => {
+            let difference = match outcome.reason.as_deref() {
+                None => Difference::Missing,
+                Some("size differs") => Difference::Size,
+                Some(_) => Difference::Checksum,
+            };
+            show(source_key, difference);
+        }
+        Action::Deleted => show(outcome.destination_key, Difference::Extra),
+        Action::Failed => {
+            let why = outcome.error.map_or(String::new(), |error| error.message);
+            show(source_key, Difference::Unknown(why));
+        }
+        Action::Skipped => {}
+    }
+}

@@ -1,0 +1,129 @@
+//! The delete step: only after both listings ended and the guard was asked about the total.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use skyhaul_engine::Engine;
+use skyhaul_model::guard::{self, DeleteTotals, Listing};
+use skyhaul_model::outcome::{Action, Outcome};
+use skyhaul_model::{Error, ErrorKind, Pin, Result};
+use skyhaul_state::{ListSegmentKind, Progress};
+
+/// Delete calls under way at the same time.
+const CALLS: usize = 8;
+
+/// What a deletion did.
+#[derive(Debug, Default)]
+pub(crate) struct Deleted {
+    /// Segments with one outcome a key.
+    pub segments: Vec<String>,
+    pub deleted: u64,
+    pub failed: u64,
+}
+
+/// Whether the deletions that the listing found may be carried out.
+pub(crate) fn guard(engine: &Engine, progress: &Progress) -> Result<()> {
+    let Some(policy) = &engine.spec.delete else { return Ok(()) };
+    let listing = match (progress.listing_done, progress.listed.unlisted) {
+        (false, _) => Listing::Failed,
+        (true, 0) => Listing::Complete,
+        (true, _) => Listing::Partial,
+    };
+    guard::allow(
+        policy,
+        &DeleteTotals {
+            deletes: progress.listed.deletes,
+            destination_objects: progress.listed.destination_objects,
+            source_objects: progress.listed.source_objects,
+            listing,
+        },
+    )
+}
+
+/// Deletes what the listing found. `recheck` looks at the source again before each: for a run that
+/// goes on with a listing made long ago.
+pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deleted> {
+    let mut all = Deleted::default();
+    for pointer in engine.state.list_segments(&engine.id, ListSegmentKind::Deletes).await? {
+        let keys = engine.segments.read_deletes(&pointer).await?;
+        let batch = engine.destination.capabilities().delete_batch.max(1);
+        let outcomes: Vec<Vec<Outcome>> = stream::iter(keys.chunks(batch))
+            .map(|keys| delete_batch(engine, keys, recheck))
+            .buffered(CALLS)
+            .try_collect()
+            .await?;
+        let outcomes = outcomes.concat();
+        for outcome in &outcomes {
+            match outcome.action {
+                Action::Deleted => all.deleted += 1,
+                Action::Failed => all.failed += 1,
+                _ => {}
+            }
+        }
+        all.segments.push(engine.segments.write_outcomes(&outcomes).await?);
+    }
+    Ok(all)
+}
+
+fn outcome(key: String, action: Action) -> Outcome {
+    Outcome {
+        action,
+        source_key: None,
+        destination_key: key,
+        destination: 0,
+        size: 0,
+        checksum: None,
+        verified: None,
+        etag: None,
+        version: None,
+        attempts: 1,
+        server_side: false,
+        reason: None,
+        error: None,
+    }
+}
+
+async fn delete_batch(engine: &Engine, keys: &[String], recheck: bool) -> Result<Vec<Outcome>> {
+    engine.check_cancelled()?;
+    let (mut keys, mut outcomes) = (keys.to_vec(), Vec::new());
+    if recheck {
+        let looked: Vec<(String, bool)> = stream::iter(keys)
+            .map(|key| async move {
+                let exists = match engine.spec.keys.unmap(&key) {
+                    Some(source) => {
+                        engine.source.stat(&source, &Pin::default(), false).await?.is_some()
+                    }
+                    None => false,
+                };
+                Ok::<_, Error>((key, exists))
+            })
+            .buffered(engine.limits.checkers.max(1))
+            .try_collect()
+            .await?;
+        keys = Vec::new();
+        for (key, exists) in looked {
+            if exists {
+                let mut kept = outcome(key, Action::Skipped);
+                kept.reason = Some("it came back at the source".to_owned());
+                outcomes.push(kept);
+            } else {
+                keys.push(key);
+            }
+        }
+    }
+    for deleted in engine.destination.delete(&keys).await {
+        match deleted.result {
+            Ok(()) => {
+                engine.meter.add_deleted(1);
+                outcomes.push(outcome(deleted.key, Action::Deleted));
+            }
+            Err(error) if error.kind == ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                tracing::error!(key = deleted.key, "{error}");
+                let mut failed = outcome(deleted.key, Action::Failed);
+                failed.error = Some((&error).into());
+                engine.meter.failed(failed.clone());
+                outcomes.push(failed);
+            }
+        }
+    }
+    Ok(outcomes)
+}

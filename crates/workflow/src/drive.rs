@@ -1,0 +1,325 @@
+//! Driving a transfer through its phases in this process. Every phase is idempotent, so that a run
+//! begins where an earlier one stopped.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use skyhaul_engine::copy::worker::{self, Feed};
+use skyhaul_engine::copy::complete;
+use skyhaul_engine::engine::EngineParts;
+use skyhaul_engine::listing::pool;
+use skyhaul_engine::meter::Meter;
+use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
+use skyhaul_model::filter::Filters;
+use skyhaul_model::outcome::Outcome;
+use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::{
+    Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
+};
+use tokio::sync::{mpsc, watch};
+
+use crate::delete::{self, Deleted};
+use crate::embedded::Start;
+use crate::home::Home;
+use crate::settings::Settings;
+use crate::summary::{Event, ProgressEvent, Summary};
+use crate::{cleanup, open, report, verify};
+
+/// Failed objects that a summary names.
+const NAMED_FAILURES: usize = 20;
+
+/// The engine's bounds of a run.
+pub(crate) fn limits(settings: &Settings, keep_skipped: bool) -> Limits {
+    Limits {
+        transfers: settings.transfers,
+        checkers: settings.checkers,
+        max_memory: settings.max_memory,
+        bwlimit: settings.bwlimit,
+        attempts: settings.attempts,
+        slice_pages: settings.slice_pages,
+        slice_chunks: settings.slice_chunks,
+        read_to_compare: true,
+        keep_skipped,
+    }
+}
+
+/// A run of a transfer.
+struct Run {
+    engine: Arc<Engine>,
+    row: TransferRow,
+    began: Instant,
+    /// Bytes that earlier runs wrote.
+    resumed: u64,
+    deletions: Deleted,
+    verification_failed: bool,
+    notes: Vec<String>,
+}
+
+/// Runs a transfer from its present phase to its end.
+pub(crate) async fn drive(
+    home: &Home,
+    state: Arc<dyn TransferState>,
+    row: TransferRow,
+    settings: &Settings,
+    start: Start,
+) -> Result<Summary> {
+    let Start { report, confirm, mut events, cancel, fresh: _ } = start;
+    let id = row.id.clone();
+    let _lock = home.lock(&id)?;
+    // Read again under the lock: another process may have ended it meanwhile.
+    let row = state.transfer(&id).await?;
+    if row.phase == Phase::Ended {
+        return Err(Error::invalid(format!("transfer {id} has ended already"))
+            .hint("run the command again to begin a new one"));
+    }
+    let resumed = row.updated != row.created || row.revision > 1;
+    events(Event::Started { transfer: id.clone(), resumed, log: home.log(&id) });
+    let (meter, mut failures) = Meter::new();
+    let (source, destination) = open::both(&row.spec, &id).await?;
+    let one_service = source.service().is_some() && source.service() == destination.service();
+    let engine = Arc::new(Engine::new(EngineParts {
+        id: id.clone(),
+        spec: row.spec.clone(),
+        state: Arc::clone(&state),
+        segments: Arc::new(home.segments(&id)?),
+        source,
+        destination,
+        limits: limits(settings, report.is_some()),
+        meter: Arc::new(meter),
+        cancel,
+        service_copy: if one_service && !row.spec.stream {
+            ServiceCopy::On
+        } else {
+            ServiceCopy::Off
+        },
+    }));
+    let change = TransferChange {
+        status: Some(TransferStatus::Running),
+        attempt: resumed.then_some(row.attempt + 1),
+        error: Some(None),
+        phase: None,
+    };
+    let row = state.change(&id, row.revision, change).await?;
+    let mut run = Run {
+        resumed: bytes_so_far(&engine).await?,
+        engine: Arc::clone(&engine),
+        row,
+        began: Instant::now(),
+        deletions: Deleted::default(),
+        verification_failed: false,
+        notes: Vec::new(),
+    };
+    let (began, before) = (run.began, run.resumed);
+    let mut named = Vec::new();
+    let ended = {
+        let work = run.phases(resumed, report.as_deref(), confirm.as_ref());
+        tokio::pin!(work);
+        let mut tick = tokio::time::interval(settings.progress_interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ended = &mut work => break ended,
+                Some(outcome) = failures.recv() => name(&mut named, &mut events, outcome),
+                _ = tick.tick() => {
+                    let progress = state.progress(&id).await?;
+                    events(Event::Progress(numbers(&engine, &progress, before, began)));
+                }
+            }
+        }
+    };
+    drain(&mut failures, &mut named, &mut events);
+    if let Err(error) = ended {
+        // Kept for resume, whatever it was; an interruption is no failure.
+        let interrupted = error.kind == ErrorKind::Interrupted;
+        let row = state.transfer(&id).await?;
+        let change = TransferChange {
+            status: (!interrupted).then_some(TransferStatus::Failed),
+            error: Some((!interrupted).then(|| error.to_string())),
+            ..TransferChange::default()
+        };
+        state.change(&id, row.revision, change).await?;
+        return Err(error.hint(format!("`skyhaul resume {id}` goes on")));
+    }
+    let progress = state.progress(&id).await?;
+    let mut numbers = numbers(&engine, &progress, before, began);
+    numbers.deleted = run.deletions.deleted;
+    numbers.failed += run.deletions.failed;
+    events(Event::Progress(numbers));
+    Ok(Summary {
+        transfer: Some(id),
+        status: run.row.status,
+        progress: numbers,
+        retries: progress.done.retries,
+        source_verified: progress.done.source_verified,
+        transport_verified: progress.done.transport_verified,
+        elapsed: run.began.elapsed(),
+        failures: named,
+        verification_failed: run.verification_failed,
+        notes: run.notes,
+    })
+}
+
+fn name(
+    named: &mut Vec<Outcome>,
+    events: &mut (dyn FnMut(Event) + Send),
+    outcome: Outcome,
+) {
+    if named.len() < NAMED_FAILURES {
+        named.push(outcome.clone());
+    }
+    events(Event::Failed(outcome));
+}
+
+fn drain(
+    failures: &mut mpsc::UnboundedReceiver<Outcome>,
+    named: &mut Vec<Outcome>,
+    events: &mut (dyn FnMut(Event) + Send),
+) {
+    while let Ok(outcome) = failures.try_recv() {
+        name(named, events, outcome);
+    }
+}
+
+/// Bytes that are at the destination already: of objects that ended and of parts that were
+/// recorded.
+async fn bytes_so_far(engine: &Engine) -> Result<u64> {
+    let mut bytes = engine.state.progress(&engine.id).await?.done.bytes;
+    let mut after = None;
+    loop {
+        let open = [UploadStatus::Open];
+        let rows = engine.state.uploads(&engine.id, &open, after.as_ref(), 256).await?;
+        let Some(last) = rows.last() else { return Ok(bytes) };
+        after = Some(last.key.clone());
+        for row in rows {
+            let task: skyhaul_model::segment::ObjectTask = serde_json::from_str(&row.task)
+                .map_err(|error| {
+                    Error::invalid("damaged task in an upload's row").cause(error)
+                })?;
+            let parts = u64::from(row.parts_done()) * task.part_size.unwrap_or(task.size);
+            bytes += parts.min(task.size);
+        }
+    }
+}
+
+/// The numbers of a run: what the state counts, and bytes as they are written.
+fn numbers(engine: &Engine, progress: &Progress, before: u64, began: Instant) -> ProgressEvent {
+    let total = progress.listed.copy_bytes;
+    let written = before + engine.meter.bytes();
+    let known = progress.listing_done || progress.listed.copy_objects > 0;
+    // Objects that were begun anew are written more than once.
+    let done = if progress.listing_done { written.min(total) } else { written };
+    ProgressEvent {
+        listing_done: progress.listing_done,
+        objects_total: progress.listed.copy_objects,
+        bytes_total: total,
+        objects_done: progress.done.objects,
+        bytes_done: done,
+        bytes_resumed: before,
+        bytes_remaining: known.then(|| total.saturating_sub(done)),
+        skipped: progress.listed.skipped + progress.done.skipped,
+        failed: progress.listed.failed + progress.done.failed,
+        deleted: engine.meter.deleted(),
+        elapsed_s: began.elapsed().as_secs_f64(),
+    }
+}
+
+/// Lists and copies until both are done.
+pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()> {
+    let filters = Filters::compile(&engine.spec.filters, engine.spec.now)?;
+    let (feed, fed) = watch::channel(Feed::default());
+    let listing = async {
+        while pool::run(engine, filters.clone(), feed.clone()).await? == StepEnd::More {}
+        feed.send_modify(|feed| feed.ended = true);
+        Ok::<_, Error>(())
+    };
+    if !copies {
+        return listing.await;
+    }
+    let copying = async {
+        while worker::run(engine, fed.clone()).await? == StepEnd::More {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    };
+    futures::try_join!(listing, copying)?;
+    Ok(())
+}
+
+impl Run {
+    async fn enter(&mut self, phase: Phase, status: Option<TransferStatus>) -> Result<()> {
+        let change =
+            TransferChange { phase: Some(phase), status, ..TransferChange::default() };
+        let engine = &self.engine;
+        self.row = engine.state.change(&engine.id, self.row.revision, change).await?;
+        engine.check_cancelled()
+    }
+
+    async fn phases(
+        &mut self,
+        resumed: bool,
+        report: Option<&std::path::Path>,
+        confirm: Option<&crate::summary::ConfirmDelete>,
+    ) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        if self.row.phase == Phase::Copy {
+            if resumed {
+                worker::reclaim(&engine).await?;
+            }
+            copy_phase(&engine, true).await?;
+            self.enter(Phase::Complete, None).await?;
+        }
+        if self.row.phase == Phase::Complete {
+            complete::sweep(&engine).await?;
+            if resumed {
+                // Nothing is under way any more: what is left under temporary names is of a dead
+                // run.
+                for endpoint in &engine.spec.destinations {
+                    cleanup::temporaries(endpoint, &engine.id).await?;
+                }
+            }
+            self.enter(Phase::Delete, None).await?;
+        }
+        if self.row.phase == Phase::Delete {
+            self.delete(resumed, confirm).await?;
+            self.enter(Phase::Verify, None).await?;
+        }
+        if self.row.phase == Phase::Verify {
+            self.verification_failed = !verify::after_copy(&engine, &mut self.notes).await?;
+            self.enter(Phase::Report, None).await?;
+        }
+        if let Some(path) = report {
+            report::write(&engine, &self.deletions.segments, path).await?;
+        }
+        let progress = engine.state.progress(&engine.id).await?;
+        let failed = progress.listed.failed + progress.done.failed + self.deletions.failed;
+        let status = if failed > 0 || self.verification_failed {
+            TransferStatus::Incomplete
+        } else {
+            TransferStatus::Succeeded
+        };
+        self.enter(Phase::Ended, Some(status)).await
+    }
+
+    async fn delete(
+        &mut self,
+        resumed: bool,
+        confirm: Option<&crate::summary::ConfirmDelete>,
+    ) -> Result<()> {
+        let engine = &self.engine;
+        if engine.spec.delete.is_none() {
+            return Ok(());
+        }
+        let progress = engine.state.progress(&engine.id).await?;
+        delete::guard(engine, &progress)?;
+        let (deletes, there) = (progress.listed.deletes, progress.listed.destination_objects);
+        if deletes == 0 {
+            return Ok(());
+        }
+        if confirm.is_some_and(|confirm| !confirm(deletes, there)) {
+            self.notes.push(format!("{deletes} objects were not deleted, as you said"));
+            return Ok(());
+        }
+        self.deletions = delete::delete(engine, resumed).await?;
+        Ok(())
+    }
+}

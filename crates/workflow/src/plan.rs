@@ -1,0 +1,180 @@
+//! The plan step: looks at both sides and turns a request into a specification.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use skyhaul_model::filter::Filters;
+use skyhaul_model::mapping::{Seen, SourceKind, plan_copy};
+use skyhaul_model::spec::{Endpoint, Mode};
+use skyhaul_model::{
+    Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec,
+};
+use skyhaul_stores::{Access, ListRequest, Store};
+
+use crate::open::{self, Use};
+use crate::request::CopyRequest;
+
+/// See [`crate::Embedded::plan`].
+pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
+    let now = Timestamp::now();
+    // Filters are compiled only to refuse bad ones before anything is asked of a store.
+    Filters::compile(&request.filters, now)?;
+    let source = absolute(&request.source)?;
+    let destination = absolute(&request.destination)?;
+    let recursive = request.recursive || request.mode == Mode::Sync;
+    let with = || Use { follow_symlinks: request.follow_symlinks, ..Use::default() };
+    let (source_kind, source_service) = match source.location.scheme {
+        Scheme::Local => (local_kind(&source.location).await?, None),
+        Scheme::S3 => {
+            let store = open::store(&source, Side::Source, with()).await?;
+            store.check(Access::Read, &source.location.path).await?;
+            let kind = s3_kind(&store, &source.location, recursive).await?;
+            (kind, store.service())
+        }
+    };
+    let destination_is_folder = match destination.location.scheme {
+        Scheme::Local => is_directory(&destination.location.path).await,
+        Scheme::S3 => false,
+    };
+    let opened = open::store(&destination, Side::Destination, with()).await?;
+    let same_service = match (source.location.scheme, destination.location.scheme) {
+        (Scheme::Local, Scheme::Local) => true,
+        (Scheme::S3, Scheme::S3) => {
+            opened.check(Access::Write, &destination.location.path).await?;
+            source_service.is_some() && source_service == opened.service()
+        }
+        (_, Scheme::S3) => {
+            opened.check(Access::Write, &destination.location.path).await?;
+            false
+        }
+        _ => false,
+    };
+    let seen = Seen { source: source_kind, destination_is_folder, same_service };
+    let plan =
+        plan_copy(request.mode, &source.location, &destination.location, recursive, &seen)?;
+    if request.mode == Mode::Copy
+        && matches!(source_kind, SourceKind::Folder { objects: 0, more: false })
+    {
+        return Err(Error::new(Side::Source, ErrorKind::NotFound, "there is nothing to copy")
+            .object(source.location.to_string())
+            .hint("the folder is empty"));
+    }
+    let source = Endpoint { location: plan.source, ..source };
+    let destination = Endpoint { location: plan.destination, ..destination };
+    if source.location.scheme == Scheme::Local {
+        let store = open::store(&source, Side::Source, with()).await?;
+        store.check(Access::Read, "").await?;
+    }
+    if destination.location.scheme == Scheme::Local {
+        let store = open::store(&destination, Side::Destination, with()).await?;
+        store.check(Access::Write, "").await?;
+    }
+    Ok(TransferSpec {
+        mode: request.mode,
+        source,
+        destinations: vec![destination],
+        keys: plan.keys,
+        filters: request.filters,
+        compare: request.compare,
+        if_exists: request.if_exists,
+        delete: request.delete,
+        attributes: request.attributes,
+        parts: request.parts,
+        checksum: request.checksum,
+        encryption: request.encryption,
+        stream: request.stream,
+        follow_symlinks: request.follow_symlinks,
+        durability: request.durability,
+        now,
+    })
+}
+
+/// The same endpoint with an absolute local path, since a transfer may go on from elsewhere.
+fn absolute(endpoint: &Endpoint) -> Result<Endpoint> {
+    let location = &endpoint.location;
+    if location.scheme != Scheme::Local {
+        return Ok(endpoint.clone());
+    }
+    let path = std::path::absolute(&location.path).map_err(|error| {
+        Error::invalid(format!("`{}` is no path", location.path)).cause(error)
+    })?;
+    let mut path = path.into_os_string().into_string().map_err(|_| {
+        Error::invalid("the path of the present directory is not UTF-8")
+    })?;
+    if location.is_folder() && !path.ends_with('/') {
+        path.push('/');
+    }
+    Ok(Endpoint { location: location.with_path(path), ..endpoint.clone() })
+}
+
+async fn is_directory(path: &str) -> bool {
+    tokio::fs::metadata(path).await.is_ok_and(|meta| meta.is_dir())
+}
+
+async fn local_kind(location: &Location) -> Result<SourceKind> {
+    let failed = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => ErrorKind::AccessDenied,
+            _ => ErrorKind::NotFound,
+        };
+        Error::new(Side::Source, kind, "cannot be read").object(location.to_string()).cause(error)
+    };
+    let meta = match tokio::fs::metadata(&location.path).await {
+        Ok(meta) => meta,
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(SourceKind::Absent);
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    if !meta.is_dir() {
+        return Ok(SourceKind::Object);
+    }
+    let mut entries = tokio::fs::read_dir(&location.path).await.map_err(failed)?;
+    let mut objects = 0;
+    while objects < 1_000 && entries.next_entry().await.map_err(failed)?.is_some() {
+        objects += 1;
+    }
+    Ok(SourceKind::Folder { objects, more: objects == 1_000 })
+}
+
+async fn s3_kind(
+    store: &Arc<dyn Store>,
+    location: &Location,
+    recursive: bool,
+) -> Result<SourceKind> {
+    let path = location.path.as_str();
+    // An object of exactly this key is the answer without -r.
+    let is_object = !path.is_empty()
+        && (!recursive || !location.is_folder())
+        && store.stat(path, &Pin::default(), false).await?.is_some();
+    if is_object && !recursive {
+        return Ok(SourceKind::Object);
+    }
+    let prefix =
+        if location.is_folder() { path.to_owned() } else { format!("{path}/") };
+    let mut listing = store.list(ListRequest { prefix, ..ListRequest::default() });
+    let mut objects = 0;
+    let mut more = false;
+    while let Some(page) = listing.next_page().await? {
+        if objects > 0 {
+            more = true;
+            break;
+        }
+        objects += page.entries.len() as u64;
+    }
+    Ok(match (objects, is_object) {
+        (0, true) => SourceKind::Object,
+        // An empty bucket or prefix can still be the source of a sync; the guard on deletions
+        // decides what that may do.
+        (0, false) if recursive && location.path.is_empty() => {
+            SourceKind::Folder { objects: 0, more: false }
+        }
+        (0, false) => SourceKind::Absent,
+        _ => SourceKind::Folder { objects, more },
+    })
+}
