@@ -3,7 +3,9 @@
 
 mod fault;
 pub mod segments;
+mod sqlite;
 pub mod state;
 
 pub use segments::{SegmentKind, SegmentStore, Segments};
+pub use sqlite::SqliteState;
 pub use state::*;

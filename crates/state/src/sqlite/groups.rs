@@ -1,0 +1,346 @@
+//! Rows of groups.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
+use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
+use skyhaul_model::segment::MAX_GROUP_CHUNKS;
+use skyhaul_model::{HolderId, TransferId};
+
+use super::column::{Json, json, signed, unsigned};
+use super::failure::{Failure, Outcome};
+use super::totals::Totals;
+use super::uploads;
+use crate::{GroupRow, NewGroup, Record};
+
+const TAKEN: &str = "somebody else holds this group";
+
+/// One record that was applied: what tells its repetition from an overlap.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Applied {
+    done: Bitmap,
+    receipts: Option<String>,
+}
+
+/// A row with what the trait does not show.
+struct Stored {
+    row: GroupRow,
+    records: Vec<Applied>,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let holder: Option<String> = row.get("holder")?;
+    let (fence, counter) = (unsigned(row, "fence")?, unsigned(row, "counter")?);
+    let done: i64 = row.get("done")?;
+    let records: Vec<Applied> = json(row, "records")?;
+    Ok(Stored {
+        row: GroupRow {
+            id: GroupId {
+                range: RangeId(row.get("range")?),
+                ordinal: row.get("ordinal")?,
+            },
+            sequence: unsigned(row, "sequence")?,
+            chunks: row.get("chunks")?,
+            bytes: unsigned(row, "bytes")?,
+            segment: row.get("segment")?,
+            status: json(row, "status")?,
+            lease: holder.map(|holder| Lease {
+                holder: HolderId(holder),
+                fence,
+                counter,
+            }),
+            done: Bitmap(done.cast_unsigned()),
+            counts: json(row, "counts")?,
+            receipts: records
+                .iter()
+                .filter_map(|record| record.receipts.clone())
+                .collect(),
+        },
+        records,
+    })
+}
+
+impl Stored {
+    fn load(tx: &Transaction<'_>, id: &TransferId, group: GroupId) -> Outcome<Self> {
+        tx.prepare_cached(
+            "SELECT * FROM groups WHERE transfer = ?1 AND range = ?2 AND ordinal = ?3",
+        )?
+        .query_row(params![id.as_str(), group.range.0, group.ordinal], read)
+        .optional()?
+        .ok_or_else(|| Failure::not_found("this group", name(id, group)))
+    }
+
+    fn save(&self, tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
+        let lease = self.row.lease.as_ref();
+        tx.prepare_cached(
+            "UPDATE groups SET status = ?3, holder = ?4, fence = ?5, counter = ?6, done = ?7, \
+             counts = ?8, records = ?9 WHERE transfer = ?1 AND sequence = ?2",
+        )?
+        .execute(params![
+            id.as_str(),
+            signed(self.row.sequence)?,
+            Json(self.row.status),
+            lease.map(|lease| &lease.holder.0),
+            signed(lease.map_or(0, |lease| lease.fence))?,
+            signed(lease.map_or(0, |lease| lease.counter))?,
+            self.row.done.0.cast_signed(),
+            Json(self.row.counts),
+            Json(&self.records),
+        ])?;
+        Ok(())
+    }
+
+    /// Leases it anew.
+    fn grant(&mut self, holder: HolderId) {
+        let fence = self.row.lease.as_ref().map_or(0, |lease| lease.fence) + 1;
+        self.row.status = GroupStatus::Leased;
+        self.row.lease = Some(Lease {
+            holder,
+            fence,
+            counter: 0,
+        });
+    }
+
+    /// Whether no later lease was given than this one.
+    fn is_latest(&self, lease: &Lease) -> bool {
+        self.row
+            .lease
+            .as_ref()
+            .is_some_and(|held| held.fence == lease.fence && held.holder == lease.holder)
+    }
+
+    /// Whether this lease counts. The counter tells observers that the holder lives; writes are
+    /// fenced by the number alone.
+    fn is_held(&self, lease: &Lease) -> bool {
+        self.row.status == GroupStatus::Leased && self.is_latest(lease)
+    }
+
+    fn raise_counter(&mut self) {
+        if let Some(lease) = &mut self.row.lease {
+            lease.counter += 1;
+        }
+    }
+}
+
+fn name(id: &TransferId, group: GroupId) -> String {
+    format!("{id}, group {group}")
+}
+
+fn lost<T>(id: &TransferId, group: GroupId) -> Outcome<T> {
+    Err(Failure::lease_lost(TAKEN, name(id, group)))
+}
+
+/// Appends a group; `totals` are saved by the caller.
+pub(super) fn insert(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    totals: &mut Totals,
+    range: RangeId,
+    ordinal: u32,
+    new: &NewGroup,
+) -> Outcome<()> {
+    let group = GroupId { range, ordinal };
+    if new.chunks == 0 || new.chunks as usize > MAX_GROUP_CHUNKS {
+        return Err(Failure::invalid(
+            "a group of no or too many chunks",
+            name(id, group),
+        ));
+    }
+    tx.prepare_cached(
+        "INSERT INTO groups VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, 0, 0, 0, ?9, '[]')",
+    )?
+    .execute(params![
+        id.as_str(),
+        signed(totals.next_sequence)?,
+        range.0,
+        ordinal,
+        new.chunks,
+        signed(new.bytes)?,
+        new.segment,
+        Json(GroupStatus::Pending),
+        Json(Counts::default()),
+    ])?;
+    totals.next_sequence += 1;
+    Ok(())
+}
+
+pub(super) fn load(tx: &Transaction<'_>, id: &TransferId, group: GroupId) -> Outcome<GroupRow> {
+    Ok(Stored::load(tx, id, group)?.row)
+}
+
+/// Bound of a query for sequences greater than `after`.
+fn bound(after: Option<u64>) -> i64 {
+    after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX))
+}
+
+pub(super) fn list(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    status: Option<GroupStatus>,
+    after: Option<u64>,
+    limit: usize,
+) -> Outcome<Vec<GroupRow>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let row = |row: &Row<'_>| Ok(read(row)?.row);
+    let rows = if let Some(status) = status {
+        tx.prepare_cached(
+            "SELECT * FROM groups WHERE transfer = ?1 AND status = ?2 AND sequence > ?3 \
+             ORDER BY sequence LIMIT ?4",
+        )?
+        .query_map(params![id.as_str(), Json(status), bound(after), limit], row)?
+        .collect::<rusqlite::Result<_>>()?
+    } else {
+        tx.prepare_cached(
+            "SELECT * FROM groups WHERE transfer = ?1 AND sequence > ?2 \
+             ORDER BY sequence LIMIT ?3",
+        )?
+        .query_map(params![id.as_str(), bound(after), limit], row)?
+        .collect::<rusqlite::Result<_>>()?
+    };
+    Ok(rows)
+}
+
+pub(super) fn claim(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    holder: HolderId,
+    after: Option<u64>,
+) -> Outcome<Option<GroupRow>> {
+    let found = tx
+        .prepare_cached(
+            "SELECT * FROM groups WHERE transfer = ?1 AND status = ?2 AND sequence > ?3 \
+             ORDER BY sequence LIMIT 1",
+        )?
+        .query_row(
+            params![id.as_str(), Json(GroupStatus::Pending), bound(after)],
+            read,
+        )
+        .optional()?;
+    let Some(mut stored) = found else {
+        return Ok(None);
+    };
+    stored.grant(holder);
+    stored.save(tx, id)?;
+    Ok(Some(stored.row))
+}
+
+pub(super) fn take_over(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    group: GroupId,
+    seen: &Lease,
+    holder: HolderId,
+) -> Outcome<GroupRow> {
+    let mut stored = Stored::load(tx, id, group)?;
+    if stored.row.status != GroupStatus::Leased {
+        return lost(id, group);
+    }
+    let repetition = Lease {
+        holder: holder.clone(),
+        fence: seen.fence + 1,
+        counter: 0,
+    };
+    if stored.row.lease.as_ref() == Some(seen) {
+        stored.grant(holder);
+        stored.save(tx, id)?;
+    } else if stored.row.lease != Some(repetition) {
+        return lost(id, group);
+    }
+    Ok(stored.row)
+}
+
+pub(super) fn renew(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    group: GroupId,
+    lease: &Lease,
+) -> Outcome<Lease> {
+    let mut stored = Stored::load(tx, id, group)?;
+    if !stored.is_held(lease) {
+        return lost(id, group);
+    }
+    stored.raise_counter();
+    stored.save(tx, id)?;
+    stored.row.lease.map_or_else(|| lost(id, group), Ok)
+}
+
+pub(super) fn record(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    group: GroupId,
+    lease: &Lease,
+    record: Record,
+) -> Outcome<GroupRow> {
+    let mut stored = Stored::load(tx, id, group)?;
+    if !stored.is_latest(lease) {
+        return lost(id, group);
+    }
+    let applied = Applied {
+        done: record.done,
+        receipts: record.receipts,
+    };
+    if stored.records.contains(&applied) {
+        return Ok(stored.row);
+    }
+    if !stored.is_held(lease) {
+        return lost(id, group);
+    }
+    let full = Bitmap::full(stored.row.chunks);
+    if applied.done.count() == 0 || applied.done.intersection(full) != applied.done {
+        return Err(Failure::invalid(
+            "a record of no or unknown chunks",
+            name(id, group),
+        ));
+    }
+    if applied.done.intersection(stored.row.done).count() > 0 {
+        return Err(Failure::invalid(
+            "a record of chunks that are done",
+            name(id, group),
+        ));
+    }
+    let ended_here = match &record.supersede {
+        Some((key, result)) => uploads::supersede(tx, id, key, result.as_ref())?,
+        None => true,
+    };
+    // After the upload's result, which is counted there.
+    let mut totals = Totals::load(tx, id)?;
+    if ended_here {
+        for new in &record.follow_up {
+            let ordinal = totals.next_retry;
+            insert(tx, id, &mut totals, GroupId::RETRY_RANGE, ordinal, new)?;
+            totals.next_retry += 1;
+        }
+    }
+    let row = &mut stored.row;
+    row.done = row.done.union(applied.done);
+    row.counts += record.counts;
+    row.receipts.extend(applied.receipts.clone());
+    if row.done == full {
+        row.status = GroupStatus::Done;
+        totals.groups_done += 1;
+    }
+    totals.chunks_done += u64::from(applied.done.count());
+    totals.done += record.counts;
+    totals.save(tx, id)?;
+    stored.records.push(applied);
+    stored.raise_counter();
+    stored.save(tx, id)?;
+    Ok(stored.row)
+}
+
+pub(super) fn release(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    group: GroupId,
+    lease: &Lease,
+) -> Outcome<()> {
+    let mut stored = Stored::load(tx, id, group)?;
+    if !stored.is_latest(lease) {
+        return lost(id, group);
+    }
+    // Otherwise it was given back before, or is done.
+    if stored.row.status == GroupStatus::Leased {
+        stored.row.status = GroupStatus::Pending;
+        stored.save(tx, id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! Rows of listing ranges, and the segments that their listing wrote.
+
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use sha2::{Digest as _, Sha256};
+use skyhaul_model::group::{Lease, RangeId};
+use skyhaul_model::{HolderId, TransferId};
+
+use super::column::{Json, json, signed, unsigned};
+use super::failure::{Failure, Outcome};
+use super::groups;
+use super::totals::Totals;
+use crate::{ListCounts, ListSegmentKind, Publication, RangeRow};
+
+const TAKEN: &str = "somebody else lists this range";
+
+/// A row with what the trait does not show.
+struct Stored {
+    row: RangeRow,
+    /// Fence of the last lease, also while free.
+    fence: u64,
+    /// Range and fence that it was split from.
+    parent: Option<(u32, u64)>,
+    /// Digest of the last publication.
+    published: Option<String>,
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
+    let fence = unsigned(row, "fence")?;
+    let counter = unsigned(row, "counter")?;
+    let holder: Option<String> = row.get("holder")?;
+    let parent: Option<u32> = row.get("parent")?;
+    let parent = match parent {
+        Some(parent) => Some((parent, unsigned(row, "parent_fence")?)),
+        None => None,
+    };
+    Ok(Stored {
+        row: RangeRow {
+            id: RangeId(row.get("id")?),
+            after: row.get("after")?,
+            upto: row.get("upto")?,
+            cursor: row.get("cursor")?,
+            next_group: row.get("next_group")?,
+            counts: json(row, "counts")?,
+            done: row.get("done")?,
+            lease: holder.map(|holder| Lease {
+                holder: HolderId(holder),
+                fence,
+                counter,
+            }),
+        },
+        fence,
+        parent,
+        published: row.get("published")?,
+    })
+}
+
+impl Stored {
+    fn new(id: RangeId, after: Option<String>, upto: Option<String>) -> Self {
+        Self {
+            row: RangeRow {
+                id,
+                cursor: after.clone(),
+                after,
+                upto,
+                next_group: 0,
+                counts: ListCounts::default(),
+                done: false,
+                lease: None,
+            },
+            fence: 0,
+            parent: None,
+            published: None,
+        }
+    }
+
+    fn load(tx: &Transaction<'_>, id: &TransferId, range: RangeId) -> Outcome<Self> {
+        tx.prepare_cached("SELECT * FROM ranges WHERE transfer = ?1 AND id = ?2")?
+            .query_row(params![id.as_str(), range.0], read)
+            .optional()?
+            .ok_or_else(|| Failure::not_found("this range", name(id, range)))
+    }
+
+    fn save(&self, tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
+        let row = &self.row;
+        let lease = row.lease.as_ref();
+        tx.prepare_cached(
+            "INSERT OR REPLACE INTO ranges VALUES \
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute(params![
+            id.as_str(),
+            row.id.0,
+            row.after,
+            row.upto,
+            row.cursor,
+            row.next_group,
+            Json(row.counts),
+            row.done,
+            lease.map(|lease| &lease.holder.0),
+            signed(self.fence)?,
+            signed(lease.map_or(0, |lease| lease.counter))?,
+            self.parent.map(|(parent, _)| parent),
+            self.parent.map(|(_, fence)| signed(fence)).transpose()?,
+            self.published,
+        ])?;
+        Ok(())
+    }
+
+    /// Leases it anew.
+    fn grant(&mut self, holder: HolderId) {
+        self.fence += 1;
+        self.row.lease = Some(Lease {
+            holder,
+            fence: self.fence,
+            counter: 0,
+        });
+    }
+
+    /// Whether this is the lease that counts. The counter tells observers that the holder lives;
+    /// writes are fenced by the number alone.
+    fn is_held(&self, lease: &Lease) -> bool {
+        self.row
+            .lease
+            .as_ref()
+            .is_some_and(|held| held.fence == lease.fence && held.holder == lease.holder)
+    }
+}
+
+fn name(id: &TransferId, range: RangeId) -> String {
+    format!("{id}, range {}", range.0)
+}
+
+pub(super) fn insert_first(tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
+    Stored::new(RangeId(0), None, None).save(tx, id)
+}
+
+pub(super) fn all(tx: &Transaction<'_>, id: &TransferId) -> Outcome<Vec<RangeRow>> {
+    let mut query = tx.prepare_cached("SELECT * FROM ranges WHERE transfer = ?1 ORDER BY id")?;
+    let rows = query.query_map([id.as_str()], |row| Ok(read(row)?.row))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn lease(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    range: RangeId,
+    holder: HolderId,
+    seen: Option<&Lease>,
+) -> Outcome<RangeRow> {
+    let mut stored = Stored::load(tx, id, range)?;
+    if stored.row.done {
+        return Err(Failure::lease_lost(
+            "this range is listed already",
+            name(id, range),
+        ));
+    }
+    if let Some(held) = &stored.row.lease {
+        let repeated = held.holder == holder
+            && held.counter == 0
+            && seen.is_none_or(|seen| held.fence == seen.fence + 1);
+        if repeated {
+            return Ok(stored.row);
+        }
+        if seen != Some(held) {
+            return Err(Failure::lease_lost(TAKEN, name(id, range)));
+        }
+    }
+    stored.grant(holder);
+    stored.save(tx, id)?;
+    Ok(stored.row)
+}
+
+pub(super) fn publish(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    range: RangeId,
+    lease: &Lease,
+    publication: Publication,
+) -> Outcome<RangeRow> {
+    let mut stored = Stored::load(tx, id, range)?;
+    let digest = digest(lease, &publication)?;
+    if stored.published.as_ref() == Some(&digest) && stored.fence == lease.fence {
+        return Ok(stored.row);
+    }
+    if !stored.is_held(lease) {
+        return Err(Failure::lease_lost(TAKEN, name(id, range)));
+    }
+    let row = &mut stored.row;
+    // `None` is before every key.
+    if publication.cursor < row.cursor {
+        return Err(Failure::invalid(
+            "a publication moves the cursor back",
+            name(id, range),
+        ));
+    }
+    if row.upto.is_some() && publication.cursor > row.upto {
+        return Err(Failure::invalid(
+            "a publication leaves its range",
+            name(id, range),
+        ));
+    }
+    let mut totals = Totals::load(tx, id)?;
+    for new in &publication.groups {
+        groups::insert(tx, id, &mut totals, range, row.next_group, new)?;
+        row.next_group += 1;
+    }
+    totals.save(tx, id)?;
+    for (kind, pointer) in &publication.segments {
+        tx.prepare_cached(
+            "INSERT INTO segments SELECT ?1, ?2, coalesce(max(number), 0) + 1, ?3 \
+             FROM segments WHERE transfer = ?1 AND kind = ?2",
+        )?
+        .execute(params![id.as_str(), Json(kind), pointer])?;
+    }
+    row.counts += publication.counts;
+    row.cursor = publication.cursor;
+    row.done = publication.done;
+    if row.done {
+        row.lease = None;
+    } else if let Some(held) = &mut row.lease {
+        held.counter += 1;
+    }
+    stored.published = Some(digest);
+    stored.save(tx, id)?;
+    Ok(stored.row)
+}
+
+/// Tells a repetition from the next publication.
+fn digest(lease: &Lease, publication: &Publication) -> Outcome<String> {
+    let Publication {
+        cursor,
+        groups,
+        segments,
+        counts,
+        done,
+    } = publication;
+    let json = serde_json::to_vec(&(lease, cursor, groups, segments, counts, done))?;
+    Ok(hex::encode(&Sha256::digest(&json)[..16]))
+}
+
+pub(super) fn split(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    range: RangeId,
+    lease: &Lease,
+    at: String,
+    lease_new: bool,
+) -> Outcome<(RangeRow, RangeRow)> {
+    let mut stored = Stored::load(tx, id, range)?;
+    let repeated = tx
+        .prepare_cached(
+            "SELECT * FROM ranges \
+             WHERE transfer = ?1 AND parent = ?2 AND parent_fence = ?3 AND after = ?4",
+        )?
+        .query_row(
+            params![id.as_str(), range.0, signed(lease.fence)?, at],
+            read,
+        )
+        .optional()?;
+    if let Some(child) = repeated {
+        return Ok((stored.row, child.row));
+    }
+    if !stored.is_held(lease) {
+        return Err(Failure::lease_lost(TAKEN, name(id, range)));
+    }
+    let at = Some(at);
+    let inside = stored.row.cursor < at && (stored.row.upto.is_none() || at < stored.row.upto);
+    if !inside {
+        return Err(Failure::invalid(
+            "a cut outside of what is left to list",
+            name(id, range),
+        ));
+    }
+    let mut totals = Totals::load(tx, id)?;
+    let mut child = Stored::new(
+        RangeId(totals.next_range),
+        at.clone(),
+        stored.row.upto.take(),
+    );
+    child.parent = Some((range.0, lease.fence));
+    if lease_new {
+        child.grant(lease.holder.clone());
+    }
+    totals.next_range += 1;
+    totals.save(tx, id)?;
+    stored.row.upto = at;
+    stored.save(tx, id)?;
+    child.save(tx, id)?;
+    Ok((stored.row, child.row))
+}
+
+pub(super) fn release(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    range: RangeId,
+    lease: &Lease,
+) -> Outcome<()> {
+    let mut stored = Stored::load(tx, id, range)?;
+    if stored.is_held(lease) {
+        stored.row.lease = None;
+        stored.save(tx, id)
+    } else if stored.row.lease.is_none() && stored.fence == lease.fence {
+        // Given back already, or listed to its end.
+        Ok(())
+    } else {
+        Err(Failure::lease_lost(TAKEN, name(id, range)))
+    }
+}
+
+pub(super) fn segments(
+    tx: &Transaction<'_>,
+    id: &TransferId,
+    kind: ListSegmentKind,
+) -> Outcome<Vec<String>> {
+    let mut query = tx.prepare_cached(
+        "SELECT pointer FROM segments WHERE transfer = ?1 AND kind = ?2 ORDER BY number",
+    )?;
+    let rows = query.query_map(params![id.as_str(), Json(kind)], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
