@@ -1,0 +1,99 @@
+//! The command line: one file a command, groups of flags that commands share.
+
+mod attributes;
+mod cleanup;
+mod comparison;
+mod completions;
+mod config;
+mod cp;
+mod deletion;
+mod endpoint;
+mod filters;
+mod global;
+mod ls;
+mod performance;
+mod resume;
+mod status;
+mod sync;
+mod transfer;
+mod verify;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub(crate) use attributes::AttributeArgs;
+pub(crate) use cleanup::CleanupArgs;
+pub(crate) use comparison::{CompareArgs, IfExistsArgs};
+pub(crate) use completions::CompletionsArgs;
+pub(crate) use config::{ConfigArgs, ConfigCommand, ImportSource};
+pub(crate) use cp::CpArgs;
+pub(crate) use deletion::{DeleteArgs, YesArgs};
+pub(crate) use endpoint::{OneSideArgs, SidesArgs};
+pub(crate) use filters::FilterArgs;
+pub(crate) use global::GlobalArgs;
+pub(crate) use ls::LsArgs;
+pub(crate) use performance::{PartArgs, SpeedArgs};
+pub(crate) use resume::ResumeArgs;
+pub(crate) use status::StatusArgs;
+pub(crate) use sync::SyncArgs;
+pub(crate) use transfer::{Kind, ReportArgs, TransferArgs};
+pub(crate) use verify::VerifyArgs;
+
+/// Move bulk data between object stores and disks
+#[derive(Debug, Parser)]
+#[command(
+    name = "skyhaul",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "\
+Places are s3://BUCKET/KEY, a path, file:///PATH or local://PATH.
+
+Exit codes: 0 done; 1 some objects failed; 2 usage; 3 source absent,
+unreachable or denied, or nothing matched; 4 destination absent, unreachable or
+denied; 5 verification failed; 130 interrupted.")]
+pub(crate) struct Cli {
+    /// What holds for every command.
+    #[command(flatten)]
+    pub(crate) global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Copy objects or files
+    Cp(Box<CpArgs>),
+    /// Make the destination like the source
+    Sync(Box<SyncArgs>),
+    /// List objects or files
+    Ls(LsArgs),
+    /// Go on with an interrupted transfer
+    Resume(ResumeArgs),
+    /// Show transfers and how far they are
+    Status(StatusArgs),
+    /// Compare two sides without copying
+    #[command(visible_alias = "check")]
+    Verify(Box<VerifyArgs>),
+    /// Read and change the configuration
+    Config(ConfigArgs),
+    /// Remove what unfinished transfers left behind
+    Cleanup(CleanupArgs),
+    /// Print or install shell completions
+    Completions(CompletionsArgs),
+}
+
+/// The command line of this process. Ends the process where it is wrong, or asks for help.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// The command line as data: for completions and help.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests;

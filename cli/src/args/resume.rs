@@ -1,0 +1,20 @@
+//! `skyhaul resume`.
+
+use clap::Args;
+use skyhaul_model::TransferId;
+
+use super::{ReportArgs, SpeedArgs, YesArgs};
+
+/// Go on with an interrupted transfer; parts that are written are not written again.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ResumeArgs {
+    /// Which; without it the latest that is unfinished
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<TransferId>,
+    #[command(flatten)]
+    pub(crate) consent: YesArgs,
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}

@@ -1,0 +1,90 @@
+//! What `cp` and `sync` have in common.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use skyhaul_model::Result;
+use skyhaul_model::compare::{Compare, IfExists};
+use skyhaul_model::guard::DeletePolicy;
+use skyhaul_model::spec::Mode;
+use skyhaul_workflow::CopyRequest;
+
+use super::{AttributeArgs, FilterArgs, PartArgs, SidesArgs, SpeedArgs};
+use crate::config::{Config, Name, Value};
+
+/// Where reports go.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(crate) struct ReportArgs {
+    /// Write a JSON line for each object to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+}
+
+/// See each group.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct TransferArgs {
+    #[command(flatten)]
+    pub(crate) sides: SidesArgs,
+    /// Show what would happen, an object a line, and do nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// Start anew even if the same transfer was interrupted before
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    #[command(flatten)]
+    filters: FilterArgs,
+    #[command(flatten)]
+    attributes: AttributeArgs,
+    #[command(flatten)]
+    pub(crate) speed: SpeedArgs,
+    #[command(flatten)]
+    parts: PartArgs,
+    #[command(flatten)]
+    pub(crate) report: ReportArgs,
+}
+
+/// In what `cp` and `sync` differ.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Copy or sync.
+    pub(crate) mode: Mode,
+    /// Whether `-r` was said.
+    pub(crate) recursive: bool,
+    /// How a sync compares.
+    pub(crate) compare: Compare,
+    /// What a copy does with existing objects.
+    pub(crate) if_exists: IfExists,
+    /// Whether a sync deletes.
+    pub(crate) delete: Option<DeletePolicy>,
+}
+
+impl TransferArgs {
+    /// What these flags override.
+    pub(crate) fn overrides(&self) -> Vec<(Name, Value)> {
+        let mut all = self.speed.overrides();
+        all.extend(self.parts.overrides());
+        all
+    }
+
+    /// What is asked for.
+    pub(crate) fn request(&self, kind: Kind, config: &Config) -> Result<CopyRequest> {
+        Ok(CopyRequest {
+            mode: kind.mode,
+            source: self.sides.source(config)?,
+            destination: self.sides.destination(config)?,
+            recursive: kind.recursive,
+            filters: self.filters.spec()?,
+            compare: kind.compare,
+            if_exists: kind.if_exists,
+            delete: kind.delete,
+            attributes: self.attributes.policy()?,
+            parts: config.parts(),
+            checksum: config.checksum(),
+            encryption: self.attributes.encryption()?,
+            stream: config.switch(Name::Stream),
+            follow_symlinks: config.switch(Name::FollowSymlinks),
+            durability: config.durability(),
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! The commands: one file each.
+
+mod cleanup;
+mod completions;
+mod config;
+mod cp;
+mod ls;
+mod resume;
+mod status;
+mod sync;
+mod transfer;
+mod verify;
+
+use skyhaul_model::Result;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::{Cli, Command};
+use crate::context::{self, Context};
+use crate::log::Log;
+use crate::output::Screen;
+use crate::{exit, interrupt};
+
+/// Runs a command line; gives the exit code.
+pub(crate) fn main(cli: Cli) -> u8 {
+    let context = Context {
+        screen: Screen::new(&cli.global),
+        log: Log::install(cli.global.verbose),
+        cancel: CancellationToken::new(),
+        global: cli.global,
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(cause) => return report(&context, Err(context::no_runtime(cause))),
+    };
+    let result = runtime.block_on(async {
+        interrupt::watch(context.cancel.clone(), context.screen.clone());
+        run(&context, cli.command).await
+    });
+    let code = report(&context, result);
+    // Threads that still wait for a disk or a terminal are not waited for.
+    runtime.shutdown_background();
+    code
+}
+
+fn report(context: &Context, result: Result<u8>) -> u8 {
+    result.unwrap_or_else(|error| {
+        let code = exit::of_error(&error);
+        tracing::error!(code, "{error}");
+        context.screen.error(&error, code);
+        code
+    })
+}
+
+async fn run(context: &Context, command: Command) -> Result<u8> {
+    match command {
+        Command::Cp(args) => cp::run(context, &args).await,
+        Command::Sync(args) => sync::run(context, &args).await,
+        Command::Ls(args) => ls::run(context, &args).await,
+        Command::Resume(args) => resume::run(context, args).await,
+        Command::Status(args) => status::run(context, &args).await,
+        Command::Verify(args) => verify::run(context, &args).await,
+        Command::Config(args) => config::run(context, &args.command),
+        Command::Cleanup(args) => cleanup::run(context, &args).await,
+        Command::Completions(args) => completions::run(context, &args),
+    }
+}

@@ -1,0 +1,23 @@
+//! `skyhaul resume`.
+
+use skyhaul_model::Result;
+
+use super::transfer;
+use crate::args::ResumeArgs;
+use crate::config::Name;
+use crate::confirm;
+use crate::context::Context;
+
+/// Runs it.
+pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<u8> {
+    let mut overrides = args.speed.overrides();
+    overrides.extend(args.consent.overrides());
+    let config = context.config(overrides)?;
+    let embedded = context.embedded_with(&config, &args.speed)?;
+    if let Some(id) = &args.id
+        && embedded.transfer(id).await?.row.spec.delete.is_some()
+    {
+        confirm::possible(config.switch(Name::Autoconfirm))?;
+    }
+    transfer::resume(context, &config, &embedded, args.id, args.report.report).await
+}

@@ -1,0 +1,104 @@
+//! `skyhaul status`.
+
+use skyhaul_model::Result;
+use skyhaul_state::TransferStatus;
+use skyhaul_workflow::embedded::TransferInfo;
+
+use crate::args::StatusArgs;
+use crate::context::Context;
+use crate::exit;
+use crate::output::schema::{Body, Line};
+use crate::output::{Lines, text};
+
+/// Runs it.
+pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<u8> {
+    let embedded = context.embedded(&context.config(Vec::new())?)?;
+    let mut lines = context.lines();
+    let transfers = match &args.id {
+        Some(id) => vec![embedded.transfer(id).await?],
+        None => embedded.transfers().await?,
+    };
+    for info in &transfers {
+        if context.global.json {
+            lines.json(&Line::new(Some(&info.row.id), Body::Transfer { info }));
+        } else if args.id.is_some() {
+            details(&mut lines, info);
+        } else {
+            line(&mut lines, info);
+        }
+    }
+    if transfers.is_empty() && !context.global.json && !context.global.quiet {
+        lines.line(format_args!("no transfers"));
+    }
+    lines.end().map(|()| exit::DONE)
+}
+
+/// Its status in a word; nobody at work on a running transfer means that it was interrupted.
+fn status(info: &TransferInfo) -> &'static str {
+    match info.row.status {
+        TransferStatus::Running if info.active => "running",
+        TransferStatus::Running => "interrupted",
+        TransferStatus::Succeeded => "done",
+        TransferStatus::Incomplete => "incomplete",
+        TransferStatus::Failed => "failed",
+        TransferStatus::Cancelled => "cancelled",
+    }
+}
+
+fn sides(info: &TransferInfo) -> String {
+    let spec = &info.row.spec;
+    let targets: Vec<_> = spec
+        .destinations
+        .iter()
+        .map(|side| side.location.to_string())
+        .collect();
+    let text = format!("{} -> {}", spec.source.location, targets.join(", "));
+    text::printable(&text).into_owned()
+}
+
+/// Bytes done of bytes to copy.
+fn share(info: &TransferInfo) -> String {
+    let progress = &info.progress;
+    let more = if progress.listing_done { "" } else { "+" };
+    format!(
+        "{} of {}{more}",
+        text::size(progress.done.bytes),
+        text::size(progress.listed.copy_bytes)
+    )
+}
+
+fn line(lines: &mut Lines, info: &TransferInfo) {
+    let created = text::moment(info.row.created);
+    let (id, status, share, sides) = (&info.row.id, status(info), share(info), sides(info));
+    lines.line(format_args!(
+        "{id}  {created}  {status:<11}  {share:<24}  {sides}"
+    ));
+}
+
+fn details(lines: &mut Lines, info: &TransferInfo) {
+    let (row, progress) = (&info.row, &info.progress);
+    lines.line(format_args!("transfer  {}", row.id));
+    lines.line(format_args!("what      {}", sides(info)));
+    lines.line(format_args!(
+        "status    {} (attempt {})",
+        status(info),
+        row.attempt
+    ));
+    lines.line(format_args!("created   {} UTC", text::moment(row.created)));
+    lines.line(format_args!("updated   {} UTC", text::moment(row.updated)));
+    lines.line(format_args!("bytes     {}", share(info)));
+    let more = if progress.listing_done { "" } else { "+" };
+    let (done, total) = (progress.done.objects, progress.listed.copy_objects);
+    let skipped = progress.listed.skipped;
+    let failed = progress.done.failed + progress.listed.failed;
+    lines.line(format_args!(
+        "objects   {done} of {total}{more}, {skipped} skipped, {failed} failed"
+    ));
+    if let Some(error) = &row.error {
+        lines.line(format_args!("error     {}", text::printable(error)));
+    }
+    lines.line(format_args!("log       {}", info.log.display()));
+    if row.status == TransferStatus::Running && !info.active {
+        lines.line(format_args!("go on     skyhaul resume {}", row.id));
+    }
+}

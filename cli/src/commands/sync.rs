@@ -1,0 +1,25 @@
+//! `skyhaul sync`.
+
+use skyhaul_model::Result;
+use skyhaul_model::compare::{Compare, IfExists};
+use skyhaul_model::spec::Mode;
+
+use super::transfer;
+use crate::args::{Kind, SyncArgs};
+use crate::context::Context;
+
+/// Runs it.
+pub(crate) async fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
+    let mut overrides = args.transfer.overrides();
+    overrides.extend(args.consent.overrides());
+    let config = context.config(overrides)?;
+    let kind = Kind {
+        mode: Mode::Sync,
+        recursive: true,
+        compare: args.compare.policy(Compare::default()),
+        if_exists: IfExists::Overwrite,
+        delete: args.delete.policy(),
+    };
+    let request = args.transfer.request(kind, &config)?;
+    transfer::request(context, &args.transfer, &config, request).await
+}

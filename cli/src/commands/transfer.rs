@@ -1,0 +1,108 @@
+//! Planning and running a transfer: what `cp`, `sync` and `resume` share.
+
+use std::path::PathBuf;
+
+use skyhaul_model::{Result, TransferId, TransferSpec};
+use skyhaul_workflow::embedded::Start;
+use skyhaul_workflow::{CopyRequest, Embedded, Event, Summary};
+
+use crate::args::TransferArgs;
+use crate::config::{Config, Name};
+use crate::context::Context;
+use crate::output::schema::{Body, Line};
+use crate::output::text;
+use crate::{confirm, exit};
+
+/// Plans a request, then runs it, or shows what would happen.
+pub(crate) async fn request(
+    context: &Context,
+    args: &TransferArgs,
+    config: &Config,
+    request: CopyRequest,
+) -> Result<u8> {
+    let yes = config.switch(Name::Autoconfirm);
+    let deletes = request.delete.is_some();
+    if deletes && !args.dry_run {
+        confirm::possible(yes)?;
+    }
+    let embedded = context.embedded_with(config, &args.speed)?;
+    let spec = context.unless_cancelled(embedded.plan(request)).await?;
+    if args.dry_run {
+        return dry_run(context, &embedded, spec).await;
+    }
+    let start = start(
+        context,
+        args.fresh,
+        args.report.report.clone(),
+        yes || !deletes,
+    );
+    finish(context, embedded.run(spec, start).await?)
+}
+
+/// Goes on with a transfer.
+pub(crate) async fn resume(
+    context: &Context,
+    config: &Config,
+    embedded: &Embedded,
+    id: Option<TransferId>,
+    report: Option<PathBuf>,
+) -> Result<u8> {
+    let start = start(context, false, report, config.switch(Name::Autoconfirm));
+    finish(context, embedded.resume(id, start).await?)
+}
+
+fn start(context: &Context, fresh: bool, report: Option<PathBuf>, yes: bool) -> Start {
+    let (screen, log) = (context.screen.clone(), context.log.clone());
+    let confirm = confirm::closure(yes, context.screen.clone(), context.cancel.clone());
+    let events = move |event: Event| {
+        if let Event::Started { log: path, .. } = &event
+            && let Err(error) = log.open(path)
+        {
+            screen.warn(&format!("no log: {}: {error}", path.display()));
+        }
+        screen.event(&event);
+    };
+    Start {
+        fresh,
+        report,
+        confirm,
+        events: Box::new(events),
+        cancel: context.cancel.clone(),
+    }
+}
+
+fn finish(context: &Context, summary: Summary) -> Result<u8> {
+    let code = exit::of_summary(&summary);
+    context.screen.summary(&summary, code);
+    Ok(code)
+}
+
+async fn dry_run(context: &Context, embedded: &Embedded, spec: TransferSpec) -> Result<u8> {
+    let source = spec.source.location.clone();
+    let destination = spec
+        .destinations
+        .first()
+        .map_or(&source, |side| &side.location)
+        .clone();
+    let mut lines = context.lines();
+    let json = context.global.json;
+    let mut show = |outcome| {
+        if json {
+            lines.json(&Line::new(None, Body::Planned { object: &outcome }));
+        } else {
+            lines.line(format_args!(
+                "{}",
+                text::planned(&outcome, &source, &destination)
+            ));
+        }
+    };
+    let result = embedded
+        .dry_run(spec, &mut show, context.cancel.clone())
+        .await;
+    let gone = lines.failed();
+    lines.end()?;
+    if gone {
+        return Ok(exit::DONE);
+    }
+    finish(context, result?)
+}

@@ -1,0 +1,170 @@
+//! Named endpoints of the configuration file, and which bucket is behind which.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use skyhaul_model::spec::Connection;
+use skyhaul_model::{Error, Result};
+
+/// `[endpoints.NAME]`: how a service is reached. Credentials are never here, only the name of the
+/// profile that has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct NamedEndpoint {
+    /// URL of the service; none is AWS.
+    pub(crate) endpoint_url: Option<String>,
+    /// Region.
+    pub(crate) region: Option<String>,
+    /// Profile of the shared AWS configuration files.
+    pub(crate) profile: Option<String>,
+    /// Path-style addressing.
+    pub(crate) path_style: Option<bool>,
+    /// Requests without a signature.
+    pub(crate) no_sign_request: Option<bool>,
+    /// Agree to pay for requests.
+    pub(crate) requester_pays: Option<bool>,
+}
+
+/// The fields of an endpoint, whether each is a switch, and what it means.
+pub(crate) const FIELDS: &[(&str, bool, &str)] = &[
+    ("endpoint_url", false, "URL of the service; without it AWS."),
+    (
+        "region",
+        false,
+        "Region; without it found from the environment or the bucket.",
+    ),
+    (
+        "profile",
+        false,
+        "Profile of the AWS configuration and credentials files.",
+    ),
+    (
+        "path_style",
+        true,
+        "Bucket in the path instead of the host name.",
+    ),
+    (
+        "no_sign_request",
+        true,
+        "Send requests without a signature (public buckets).",
+    ),
+    ("requester_pays", true, "Agree to pay for requests."),
+];
+
+/// All of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Endpoints {
+    /// By name.
+    pub(crate) named: BTreeMap<String, NamedEndpoint>,
+    /// Bucket to name.
+    pub(crate) buckets: BTreeMap<String, String>,
+}
+
+impl Endpoints {
+    /// The endpoint of this name.
+    pub(crate) fn get(&self, name: &str) -> Result<&NamedEndpoint> {
+        self.named.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.named.keys().map(String::as_str).collect();
+            let hint = if known.is_empty() {
+                format!("`skyhaul config set endpoints.{name}.endpoint_url URL` makes it")
+            } else {
+                format!("known are: {}", known.join(", "))
+            };
+            Error::invalid(format!("no endpoint is called `{name}`")).hint(hint)
+        })
+    }
+
+    /// The endpoint for a bucket: the one named by the user, else the bucket's own, if any.
+    pub(crate) fn choose(&self, name: Option<&str>, bucket: &str) -> Result<NamedEndpoint> {
+        match name.or_else(|| self.buckets.get(bucket).map(String::as_str)) {
+            Some(name) => self.get(name).cloned(),
+            None => Ok(NamedEndpoint::default()),
+        }
+    }
+}
+
+impl NamedEndpoint {
+    /// Field by field this one's value, else the other's.
+    #[must_use]
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            endpoint_url: self.endpoint_url.or(other.endpoint_url),
+            region: self.region.or(other.region),
+            profile: self.profile.or(other.profile),
+            path_style: self.path_style.or(other.path_style),
+            no_sign_request: self.no_sign_request.or(other.no_sign_request),
+            requester_pays: self.requester_pays.or(other.requester_pays),
+        }
+    }
+
+    /// As a specification holds it.
+    pub(crate) fn connection(self, requester_pays: bool) -> Connection {
+        Connection {
+            endpoint_url: self.endpoint_url,
+            region: self.region,
+            profile: self.profile,
+            path_style: self.path_style,
+            no_sign_request: self.no_sign_request.unwrap_or(false),
+            requester_pays: self.requester_pays.unwrap_or(requester_pays),
+        }
+    }
+}
+
+/// An endpoint's URL as the user wrote it, if it can be one.
+pub(crate) fn url(text: &str) -> Result<String, String> {
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
+    match rest {
+        Some(rest) if rest.contains('@') => {
+            Err("credentials do not belong in the URL: use a profile".to_owned())
+        }
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') && !rest.contains(' ') => {
+            Ok(text.to_owned())
+        }
+        _ => Err("a URL is wanted: https://HOST[:PORT]".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_http_and_hold_no_secret() {
+        assert!(url("http://127.0.0.1:9000").is_ok() && url("https://s3.example.org/x").is_ok());
+        for text in [
+            "s3.example.org",
+            "ftp://x",
+            "http://",
+            "http:///x",
+            "https://k:s@x",
+        ] {
+            assert!(url(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bucket_finds_its_endpoint_and_a_name_wins() {
+        let url = |url: &str| NamedEndpoint {
+            endpoint_url: Some(url.to_owned()),
+            ..NamedEndpoint::default()
+        };
+        let endpoints = Endpoints {
+            named: [
+                ("a".to_owned(), url("http://a")),
+                ("b".to_owned(), url("http://b")),
+            ]
+            .into(),
+            buckets: [("x".to_owned(), "a".to_owned())].into(),
+        };
+        assert_eq!(endpoints.choose(None, "x").unwrap(), url("http://a"));
+        assert_eq!(endpoints.choose(Some("b"), "x").unwrap(), url("http://b"));
+        assert_eq!(
+            endpoints.choose(None, "y").unwrap(),
+            NamedEndpoint::default()
+        );
+        let error = endpoints.choose(Some("c"), "x").unwrap_err();
+        assert!(error.to_string().contains("known are: a, b"), "{error}");
+    }
+}
