@@ -8,9 +8,12 @@ use skyhaul_model::TransferId;
 use crate::config::{Name, Value};
 use crate::values;
 
-/// Abort unfinished uploads and remove temporary files of transfers that ended, or were
-/// interrupted longer than --keep-partial ago. Only what these transfers made is touched.
+/// Remove what unfinished transfers left behind
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Aborts unfinished uploads and removes temporary files of transfers that ended,
+or were interrupted longer than --keep-partial ago. Only what these transfers
+made is touched.")]
 pub(crate) struct CleanupArgs {
     /// This transfer at once: it is cancelled and cannot be resumed
     #[arg(value_name = "ID", conflicts_with = "all")]

@@ -3,7 +3,7 @@
 use clap::Args;
 use clap_complete::Shell;
 
-/// Print the completion script of a shell, or put it where the shell looks.
+/// Print or install shell completions
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CompletionsArgs {
     /// Which shell

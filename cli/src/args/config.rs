@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// Read and change the configuration.
+/// Read and change the configuration
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigArgs {
     #[command(subcommand)]
@@ -27,7 +27,7 @@ pub(crate) enum ConfigCommand {
         #[arg(allow_hyphen_values = true)]
         value: String,
     },
-    /// Show every key with its value and where that comes from
+    /// Show every key with its value and where that comes from; -v says what it means
     List,
     /// Show where the file is
     Path,

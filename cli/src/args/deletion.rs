@@ -26,7 +26,7 @@ pub(crate) struct DeleteArgs {
 impl DeleteArgs {
     /// What was said.
     pub(crate) fn policy(&self) -> Option<DeletePolicy> {
-        self.delete.then(|| DeletePolicy {
+        self.delete.then_some(DeletePolicy {
             max: self.max_delete,
             excluded: self.delete_excluded,
             force: self.force,

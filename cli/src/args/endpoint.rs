@@ -47,7 +47,7 @@ macro_rules! side {
                 id = concat!($prefix, "path-style"), long = concat!($prefix, "path-style"),
                 value_name = "BOOL", value_parser = crate::values::switch,
                 num_args = 0..=1, require_equals = true, default_missing_value = "true",
-                help = concat!("Bucket in the path, not the host name, of ", $of)
+                help = concat!("Path-style addressing (bucket in the path) at ", $of)
             )]
             path_style: Option<bool>,
             #[arg(

@@ -17,10 +17,18 @@ pub(crate) struct GlobalArgs {
     /// Say nothing but errors
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// Configuration file [env: SKYHAUL_CONFIG]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        help = "Configuration file [env: SKYHAUL_CONFIG]"
+    )]
     pub(crate) config: Option<PathBuf>,
-    /// Folder of transfer state and logs [env: SKYHAUL_STATE_DIR]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        help = "State and log folder [env: SKYHAUL_STATE_DIR]"
+    )]
     pub(crate) state_dir: Option<PathBuf>,
 }

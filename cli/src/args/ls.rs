@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::{OneSideArgs, SpeedArgs};
 
-/// List objects or files: time (UTC), size, name.
+/// List objects or files: time (UTC), size, key
 #[derive(Debug, Clone, Args)]
+#[allow(clippy::struct_excessive_bools)] // flags that have nothing to do with each other
 pub(crate) struct LsArgs {
     /// List everything under PLACE, not only down to the next slash
     #[arg(short, long)]

@@ -35,7 +35,7 @@ pub(crate) use performance::{PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
-pub(crate) use transfer::{Kind, ReportArgs, TransferArgs};
+pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
 pub(crate) use verify::VerifyArgs;
 
 /// Move bulk data between object stores and disks
@@ -61,27 +61,18 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// The commands.
+/// The commands. What each says of itself is at its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Copy objects or files
     Cp(Box<CpArgs>),
-    /// Make the destination like the source
     Sync(Box<SyncArgs>),
-    /// List objects or files
     Ls(LsArgs),
-    /// Go on with an interrupted transfer
     Resume(ResumeArgs),
-    /// Show transfers and how far they are
     Status(StatusArgs),
-    /// Compare two sides without copying
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
-    /// Read and change the configuration
     Config(ConfigArgs),
-    /// Remove what unfinished transfers left behind
     Cleanup(CleanupArgs),
-    /// Print or install shell completions
     Completions(CompletionsArgs),
 }
 

@@ -5,7 +5,7 @@ use skyhaul_model::TransferId;
 
 use super::{ReportArgs, SpeedArgs, YesArgs};
 
-/// Go on with an interrupted transfer; parts that are written are not written again.
+/// Go on with an interrupted transfer
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ResumeArgs {
     /// Which; without it the latest that is unfinished

@@ -3,7 +3,7 @@
 use clap::Args;
 use skyhaul_model::TransferId;
 
-/// Show transfers and how far they are.
+/// Show transfers and how far they are
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StatusArgs {
     /// Which; without it all, newest first

@@ -21,11 +21,9 @@ pub(crate) struct ReportArgs {
     pub(crate) report: Option<PathBuf>,
 }
 
-/// See each group.
+/// What is moved from where to where.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct TransferArgs {
-    #[command(flatten)]
-    pub(crate) sides: SidesArgs,
+pub(crate) struct WhatArgs {
     /// Show what would happen, an object a line, and do nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
@@ -33,7 +31,14 @@ pub(crate) struct TransferArgs {
     #[arg(long)]
     pub(crate) fresh: bool,
     #[command(flatten)]
+    sides: SidesArgs,
+    #[command(flatten)]
     filters: FilterArgs,
+}
+
+/// How it is moved. Apart from [`WhatArgs`] because help shows what lies between the two.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct HowArgs {
     #[command(flatten)]
     attributes: AttributeArgs,
     #[command(flatten)]
@@ -59,16 +64,23 @@ pub(crate) struct Kind {
     pub(crate) delete: Option<DeletePolicy>,
 }
 
-impl TransferArgs {
+impl HowArgs {
     /// What these flags override.
     pub(crate) fn overrides(&self) -> Vec<(Name, Value)> {
         let mut all = self.speed.overrides();
         all.extend(self.parts.overrides());
         all
     }
+}
 
+impl WhatArgs {
     /// What is asked for.
-    pub(crate) fn request(&self, kind: Kind, config: &Config) -> Result<CopyRequest> {
+    pub(crate) fn request(
+        &self,
+        kind: Kind,
+        how: &HowArgs,
+        config: &Config,
+    ) -> Result<CopyRequest> {
         Ok(CopyRequest {
             mode: kind.mode,
             source: self.sides.source(config)?,
@@ -78,10 +90,10 @@ impl TransferArgs {
             compare: kind.compare,
             if_exists: kind.if_exists,
             delete: kind.delete,
-            attributes: self.attributes.policy()?,
+            attributes: how.attributes.policy()?,
             parts: config.parts(),
             checksum: config.checksum(),
-            encryption: self.attributes.encryption()?,
+            encryption: how.attributes.encryption()?,
             stream: config.switch(Name::Stream),
             follow_symlinks: config.switch(Name::FollowSymlinks),
             durability: config.durability(),

@@ -10,14 +10,16 @@ use skyhaul_workflow::CopyRequest;
 use super::{FilterArgs, SidesArgs, SpeedArgs};
 use crate::config::{Config, Name, Value};
 
-/// Compare everything under SRC and DST without copying.
-///
-/// Names and sizes are compared, and checksums that both sides keep. Ends with 5 if anything
-/// differs.
+/// Compare two sides without copying
 #[derive(Debug, Clone, Args)]
+#[command(after_help = "\
+Compares everything under SRC and DST: names, sizes, and checksums that both
+sides keep. The exit code is 5 if anything differs.")]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) sides: SidesArgs,
+    #[command(flatten)]
+    pub(crate) filters: FilterArgs,
     /// Read the bytes where checksums that are kept cannot be compared
     #[arg(
         short = 'c',
@@ -29,8 +31,6 @@ pub(crate) struct VerifyArgs {
     /// Compare names and sizes only
     #[arg(long, help_heading = "Comparison")]
     pub(crate) size_only: bool,
-    #[command(flatten)]
-    pub(crate) filters: FilterArgs,
     #[command(flatten)]
     pub(crate) speed: SpeedArgs,
     /// Follow symbolic links in a local source

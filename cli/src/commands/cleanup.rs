@@ -11,7 +11,7 @@ use crate::output::text;
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &CleanupArgs) -> Result<u8> {
     let embedded = context.embedded(&context.config(args.overrides())?)?;
-    let work = embedded.cleanup(args.id.as_ref(), args.all);
+    let work = Box::pin(embedded.cleanup(args.id.as_ref(), args.all));
     let cleaned = context.unless_cancelled(work).await?;
     let mut lines = context.lines();
     if context.global.json {

@@ -69,23 +69,27 @@ fn list(context: &Context) -> Result<u8> {
     let config = context.config(Vec::new())?;
     let mut all: Vec<_> = config
         .list()
-        .map(|(key, value, origin)| (key.name.to_owned(), value.to_string(), origin))
+        .map(|(key, value, origin)| {
+            let meaning = format!("{} [{}]", key.meaning, key.flag);
+            (
+                key.name.to_owned(),
+                value.to_string(),
+                origin,
+                Some(meaning),
+            )
+        })
         .collect();
     let document = context.document()?;
     for key in document.dotted()? {
         if let Some(value) = document.get(&key)? {
-            all.push((key, value, Origin::File));
+            all.push((key, value, Origin::File, None));
         }
     }
-    let width = |part: fn(&(String, String, Origin)) -> &str| {
-        all.iter()
-            .map(|row| part(row).chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let (keys, values) = (width(|row| &row.0), width(|row| &row.1));
+    let longest = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
+    let keys = longest(&mut all.iter().map(|row| row.0.chars().count()));
+    let values = longest(&mut all.iter().map(|row| row.1.chars().count()));
     let mut lines = context.lines();
-    for (key, value, origin) in &all {
+    for (key, value, origin, meaning) in &all {
         if context.global.json {
             let body = Body::Config {
                 key,
@@ -93,8 +97,11 @@ fn list(context: &Context) -> Result<u8> {
                 origin: *origin,
             };
             lines.json(&Line::new(None, body));
-        } else {
-            lines.line(format_args!("{key:keys$}  {value:values$}  {origin}"));
+            continue;
+        }
+        lines.line(format_args!("{key:keys$}  {value:values$}  {origin}"));
+        if let (Some(meaning), true) = (meaning, context.global.verbose > 0) {
+            lines.line(format_args!("    {meaning}"));
         }
     }
     lines.end().map(|()| exit::DONE)

@@ -10,7 +10,7 @@ use crate::context::Context;
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<u8> {
-    let config = context.config(args.transfer.overrides())?;
+    let config = context.config(args.how.overrides())?;
     let kind = Kind {
         mode: Mode::Copy,
         recursive: args.recursive,
@@ -18,6 +18,6 @@ pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<u8> {
         if_exists: args.existing.policy(),
         delete: None,
     };
-    let request = args.transfer.request(kind, &config)?;
-    transfer::request(context, &args.transfer, &config, request).await
+    let request = args.what.request(kind, &args.how, &config)?;
+    transfer::request(context, &args.what, &args.how, &config, request).await
 }

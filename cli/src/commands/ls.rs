@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, args: &LsArgs) -> Result<u8> {
             line(&mut lines, &entry, args.human_readable);
         }
     };
-    let listing = embedded.ls(&endpoint, args.recursive, !args.unordered, &mut show);
+    let listing = Box::pin(embedded.ls(&endpoint, args.recursive, !args.unordered, &mut show));
     let result = context.unless_cancelled(listing).await;
     if lines.failed() {
         return lines.end().map(|()| exit::DONE);

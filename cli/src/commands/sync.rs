@@ -10,7 +10,7 @@ use crate::context::Context;
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
-    let mut overrides = args.transfer.overrides();
+    let mut overrides = args.how.overrides();
     overrides.extend(args.consent.overrides());
     let config = context.config(overrides)?;
     let kind = Kind {
@@ -20,6 +20,6 @@ pub(crate) async fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
         if_exists: IfExists::Overwrite,
         delete: args.delete.policy(),
     };
-    let request = args.transfer.request(kind, &config)?;
-    transfer::request(context, &args.transfer, &config, request).await
+    let request = args.what.request(kind, &args.how, &config)?;
+    transfer::request(context, &args.what, &args.how, &config, request).await
 }

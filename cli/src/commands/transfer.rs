@@ -6,7 +6,7 @@ use skyhaul_model::{Result, TransferId, TransferSpec};
 use skyhaul_workflow::embedded::Start;
 use skyhaul_workflow::{CopyRequest, Embedded, Event, Summary};
 
-use crate::args::TransferArgs;
+use crate::args::{HowArgs, WhatArgs};
 use crate::config::{Config, Name};
 use crate::context::Context;
 use crate::output::schema::{Body, Line};
@@ -16,27 +16,31 @@ use crate::{confirm, exit};
 /// Plans a request, then runs it, or shows what would happen.
 pub(crate) async fn request(
     context: &Context,
-    args: &TransferArgs,
+    what: &WhatArgs,
+    how: &HowArgs,
     config: &Config,
     request: CopyRequest,
 ) -> Result<u8> {
     let yes = config.switch(Name::Autoconfirm);
     let deletes = request.delete.is_some();
-    if deletes && !args.dry_run {
+    if deletes && !what.dry_run {
         confirm::possible(yes)?;
     }
-    let embedded = context.embedded_with(config, &args.speed)?;
-    let spec = context.unless_cancelled(embedded.plan(request)).await?;
-    if args.dry_run {
+    let embedded = context.embedded_with(config, &how.speed)?;
+    let spec = context
+        .unless_cancelled(Box::pin(embedded.plan(request)))
+        .await?;
+    if what.dry_run {
         return dry_run(context, &embedded, spec).await;
     }
     let start = start(
         context,
-        args.fresh,
-        args.report.report.clone(),
+        what.fresh,
+        how.report.report.clone(),
         yes || !deletes,
     );
-    finish(context, embedded.run(spec, start).await?)
+    let summary = Box::pin(embedded.run(spec, start)).await?;
+    Ok(finish(context, &summary))
 }
 
 /// Goes on with a transfer.
@@ -48,7 +52,8 @@ pub(crate) async fn resume(
     report: Option<PathBuf>,
 ) -> Result<u8> {
     let start = start(context, false, report, config.switch(Name::Autoconfirm));
-    finish(context, embedded.resume(id, start).await?)
+    let summary = Box::pin(embedded.resume(id, start)).await?;
+    Ok(finish(context, &summary))
 }
 
 fn start(context: &Context, fresh: bool, report: Option<PathBuf>, yes: bool) -> Start {
@@ -71,10 +76,10 @@ fn start(context: &Context, fresh: bool, report: Option<PathBuf>, yes: bool) -> 
     }
 }
 
-fn finish(context: &Context, summary: Summary) -> Result<u8> {
-    let code = exit::of_summary(&summary);
-    context.screen.summary(&summary, code);
-    Ok(code)
+fn finish(context: &Context, summary: &Summary) -> u8 {
+    let code = exit::of_summary(summary);
+    context.screen.summary(summary, code);
+    code
 }
 
 async fn dry_run(context: &Context, embedded: &Embedded, spec: TransferSpec) -> Result<u8> {
@@ -96,13 +101,12 @@ async fn dry_run(context: &Context, embedded: &Embedded, spec: TransferSpec) -> 
             ));
         }
     };
-    let result = embedded
-        .dry_run(spec, &mut show, context.cancel.clone())
-        .await;
+    let work = embedded.dry_run(spec, &mut show, context.cancel.clone());
+    let result = Box::pin(work).await;
     let gone = lines.failed();
     lines.end()?;
     if gone {
         return Ok(exit::DONE);
     }
-    finish(context, result?)
+    Ok(finish(context, &result?))
 }

@@ -31,9 +31,8 @@ pub(crate) async fn run(context: &Context, args: &VerifyArgs) -> Result<u8> {
             ));
         }
     };
-    let result = embedded
-        .verify(request, &mut show, context.cancel.clone())
-        .await;
+    let work = embedded.verify(request, &mut show, context.cancel.clone());
+    let result = Box::pin(work).await;
     if lines.failed() {
         return lines.end().map(|()| exit::DIFFERENT);
     }

@@ -175,3 +175,96 @@ mod tests {
         );
     }
 }
+
+#[cfg(test)]
+mod document {
+    //! `docs/CONFIGURATION.md` against the tables in code.
+
+    use super::KEYS;
+    use crate::config::absent::ABSENT;
+    use crate::config::endpoints::FIELDS;
+
+    const DOCUMENT: &str = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../docs/CONFIGURATION.md"
+    ));
+
+    /// The rows of a table whose first column has this heading.
+    fn rows(heading: &str) -> Vec<&'static str> {
+        DOCUMENT
+            .lines()
+            .skip_while(|line| !line.starts_with(&format!("| {heading} |")))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect()
+    }
+
+    #[test]
+    fn the_documented_keys_are_those_in_code() {
+        let wanted: Vec<_> = KEYS
+            .iter()
+            .map(|key| {
+                let default = match key.default {
+                    "" => String::new(),
+                    default => format!("`{default}`"),
+                };
+                format!(
+                    "| `{}` | {default} | `{}` | `{}` | {} |",
+                    key.name,
+                    key.variable(),
+                    key.flag,
+                    key.meaning
+                )
+            })
+            .collect();
+        assert_eq!(
+            rows("Key"),
+            wanted,
+            "the table should be:\n{}",
+            wanted.join("\n")
+        );
+    }
+
+    #[test]
+    fn the_documented_fields_of_an_endpoint_are_those_in_code() {
+        let wanted: Vec<_> = FIELDS
+            .iter()
+            .map(|(name, _, meaning)| format!("| `{name}` | {meaning} |"))
+            .collect();
+        assert_eq!(
+            rows("Field"),
+            wanted,
+            "the table should be:\n{}",
+            wanted.join("\n")
+        );
+    }
+
+    #[test]
+    fn the_documented_absent_keys_are_those_in_code() {
+        let wanted: Vec<_> = ABSENT
+            .iter()
+            .map(|(name, reason)| format!("| `{name}` | {reason} |"))
+            .collect();
+        assert_eq!(
+            rows("Not in this version"),
+            wanted,
+            "should be:\n{}",
+            wanted.join("\n")
+        );
+    }
+
+    #[test]
+    fn every_flag_in_the_table_exists() {
+        let command = crate::args::command();
+        let flags: Vec<_> = command
+            .get_subcommands()
+            .chain(std::iter::once(&command))
+            .flat_map(clap::Command::get_arguments)
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        for key in KEYS {
+            let flag = key.flag.trim_start_matches('-');
+            assert!(flags.contains(&flag), "{}", key.flag);
+        }
+    }
+}
