@@ -51,6 +51,7 @@ impl Bucket {
             Ok(reply) => reply,
             Err(failed) => return Err(self.which_precondition(failed, source, request).await),
         };
+        self.confirm_source(source).await?;
         let result = reply.copy_object_result();
         let checksum = result.and_then(|result| stored!(result));
         Ok(PutReceipt {
@@ -95,6 +96,7 @@ impl Bucket {
             Ok(reply) => reply,
             Err(failed) => return Err(changed(failed.error, source)),
         };
+        self.confirm_source(source).await?;
         let result = reply.copy_part_result();
         Ok(PartReceipt {
             number,
@@ -119,6 +121,31 @@ impl Bucket {
         if request.condition == Condition::None {
             return changed(error, source);
         }
+        match self.source_etag(source).await {
+            Ok(etag) if etag == source.pin.etag => error,
+            _ => changed(error, source),
+        }
+    }
+
+    /// Some services ignore the pin of a copy. There the source is looked at again: if it is still
+    /// the version that was asked for, that is what was copied.
+    async fn confirm_source(&self, source: &CopySource) -> Result<()> {
+        if self.context.aws || source.pin.etag.is_none() {
+            return Ok(());
+        }
+        let same = match self.source_etag(source).await {
+            Ok(etag) => etag == source.pin.etag,
+            Err(error) if error.kind == ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
+        if same {
+            return Ok(());
+        }
+        let error = Error::new(self.context.side, ErrorKind::PreconditionFailed, "");
+        Err(changed(error, source))
+    }
+
+    async fn source_etag(&self, source: &CopySource) -> Result<Option<String>> {
         let head = self
             .call(Call::object(&source.key), || {
                 self.client
@@ -129,11 +156,8 @@ impl Bucket {
                     .set_request_payer(self.payer())
                     .send()
             })
-            .await;
-        match head {
-            Ok(head) if head.e_tag().map(unquote) == source.pin.etag => error,
-            _ => changed(error, source),
-        }
+            .await?;
+        Ok(head.e_tag().map(unquote))
     }
 }
 

@@ -46,7 +46,10 @@ pub(super) fn from_sdk<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    if let SdkError::ServiceError(service) = &error {
+    // A reply that was understood as success and could not be read has no code.
+    if let SdkError::ServiceError(service) = &error
+        && (service.err().code().is_some() || service.raw().status().as_u16() >= 300)
+    {
         let raw = service.raw();
         let refusal = Refusal {
             status: raw.status().as_u16(),

@@ -13,6 +13,7 @@ mod context;
 mod copy;
 mod credentials;
 mod delete;
+mod dialects;
 mod errors;
 mod keys;
 mod list;

@@ -123,7 +123,12 @@ impl Bucket {
             } else {
                 throttled_since = None;
                 faults += 1;
-                if faults >= call.attempts {
+                let most = match failed.error.kind {
+                    // Bytes that do not fit their checksum twice rarely do the third time.
+                    ErrorKind::Corrupt => call.attempts.min(FEW_ATTEMPTS),
+                    _ => call.attempts,
+                };
+                if faults >= most {
                     return Err(failed);
                 }
                 faults

@@ -6,6 +6,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 use super::attributes::timestamp;
 use super::bucket::Bucket;
 use super::checksums::{part_checksum, unquote};
+use super::dialects::NameListParts;
 use super::retry::Call;
 use crate::store::{OpenUpload, UploadToken};
 
@@ -24,6 +25,8 @@ impl Bucket {
                         .upload_id(&token.0)
                         .set_part_number_marker(marker.clone())
                         .set_request_payer(self.payer())
+                        .customize()
+                        .interceptor(NameListParts)
                         .send()
                 })
                 .await?;
