@@ -220,7 +220,8 @@ impl Walk {
                 }
             }
             Kind::Link => page.refused.push(
-                refuse(&key, "a symbolic link is skipped")
+                // Skipped by rule, not for want of ability: no failure of the transfer.
+                disk.error(ErrorKind::Unsupported, &key, "a symbolic link is skipped")
                     .hint("--follow-symlinks copies what it points to"),
             ),
             Kind::Broken => page.refused.push(refuse(
@@ -228,7 +229,8 @@ impl Walk {
                 "the symbolic link leads nowhere, in a circle or out of the directory",
             )),
             Kind::Special => {
-                page.refused.push(refuse(
+                page.refused.push(disk.error(
+                    ErrorKind::Unsupported,
                     &key,
                     "neither a file nor a directory (socket, pipe, device)",
                 ));

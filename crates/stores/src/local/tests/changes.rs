@@ -9,8 +9,10 @@ use super::*;
 
 const LARGE: usize = 3 << 20;
 
+type Change = fn(&Path);
+
 /// What can happen to a file.
-const CHANGES: [(&str, fn(&Path)); 6] = [
+const CHANGES: [(&str, Change); 6] = [
     ("rewritten in place", |path| {
         OpenOptions::new()
             .write(true)

@@ -388,7 +388,9 @@ async fn sweeping_removes_our_temporary_files_and_no_others() {
     assert_eq!(again.sweep_tree().await.unwrap(), 0);
     let left = names_on_disk(outer.path());
     assert_eq!(
-        left.iter().filter(|name| name.ends_with(".part")).count(),
+        left.iter()
+            .filter(|name| name.contains(".skyhaul-"))
+            .count(),
         5,
         "{left:?}"
     );
