@@ -43,7 +43,10 @@ impl Budget {
             // A tenth of a second's worth may come at once.
             let burst = NonZeroU32::new(kib / 10).unwrap_or(NonZeroU32::MIN);
             let limiter = RateLimiter::direct(Quota::per_second(quota).allow_burst(burst));
-            Rate { limiter, burst: burst.get() }
+            Rate {
+                limiter,
+                burst: burst.get(),
+            }
         });
         Self {
             slots: Arc::new(Semaphore::new(transfers.max(1))),
@@ -56,14 +59,19 @@ impl Budget {
     /// Waits for the right to move `bytes`. A part larger than the whole memory setting takes all
     /// of it.
     pub async fn acquire(&self, bytes: u64) -> Permit {
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(self.memory_units);
+        let units = u32::try_from(bytes.div_ceil(UNIT))
+            .unwrap_or(u32::MAX)
+            .min(self.memory_units);
         // Memory first: a slot is never held while waiting for it. The semaphores live as long as
         // self and are never closed.
         loop {
             let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
             let slot = Arc::clone(&self.slots).acquire_owned().await;
-            if let (Ok(_memory), Ok(_slot)) = (memory, slot) {
-                return Permit { _slot, _memory };
+            if let (Ok(memory), Ok(slot)) = (memory, slot) {
+                return Permit {
+                    _slot: slot,
+                    _memory: memory,
+                };
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What every task of a run shares: the transfer, its stores, its state, its limits.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use skyhaul_model::capabilities::MtimeSupport;
 use skyhaul_model::{Algorithm, Error, ErrorKind, HolderId, Result, TransferId, TransferSpec};
@@ -50,7 +51,7 @@ pub struct Limits {
 pub enum ServiceCopy {
     /// Bytes pass this machine.
     Off,
-    /// `CopyObject` and `UploadPartCopy`, falling back to streaming where they are refused.
+    /// `CopyObject` and `UploadPartCopy`; streaming once they are refused.
     On,
 }
 
@@ -78,8 +79,8 @@ pub struct Engine {
     pub holder: HolderId,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
-    /// Whether the service copies by itself.
-    pub service_copy: ServiceCopy,
+    /// Whether the service copies by itself; off once it refused to.
+    service_copy: AtomicBool,
     pub(crate) uploads: Uploads,
 }
 
@@ -112,7 +113,11 @@ impl Engine {
     #[must_use]
     pub fn new(parts: EngineParts) -> Self {
         Self {
-            budget: Budget::new(parts.limits.transfers, parts.limits.max_memory, parts.limits.bwlimit),
+            budget: Budget::new(
+                parts.limits.transfers,
+                parts.limits.max_memory,
+                parts.limits.bwlimit,
+            ),
             id: parts.id,
             spec: parts.spec,
             state: parts.state,
@@ -123,7 +128,7 @@ impl Engine {
             meter: parts.meter,
             holder: HolderId::generate(),
             cancel: parts.cancel,
-            service_copy: parts.service_copy,
+            service_copy: AtomicBool::new(parts.service_copy == ServiceCopy::On),
             uploads: Uploads::default(),
         }
     }
@@ -134,9 +139,25 @@ impl Engine {
         Error::control(ErrorKind::Interrupted, "interrupted")
     }
 
+    /// Whether the service copies by itself.
+    pub(crate) fn copies_in_service(&self) -> bool {
+        self.service_copy.load(Ordering::Relaxed)
+    }
+
+    /// Streams from now on: the service refused a copy for a reason that holds for all objects.
+    pub(crate) fn stop_service_copy(&self, why: &Error) {
+        if self.service_copy.swap(false, Ordering::Relaxed) {
+            tracing::warn!("streaming from now on, since the service does not copy: {why}");
+        }
+    }
+
     /// Fails if the run was asked to stop.
     pub fn check_cancelled(&self) -> Result<()> {
-        if self.cancel.is_cancelled() { Err(Self::interrupted()) } else { Ok(()) }
+        if self.cancel.is_cancelled() {
+            Err(Self::interrupted())
+        } else {
+            Ok(())
+        }
     }
 
     /// The checksum that travels with an object whose source keeps one of algorithm `kept`: see

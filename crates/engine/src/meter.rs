@@ -22,7 +22,16 @@ impl Meter {
     pub fn new() -> (Self, mpsc::UnboundedReceiver<Outcome>) {
         let (failed, receiver) = mpsc::unbounded_channel();
         let zero = AtomicU64::default;
-        (Self { bytes: zero(), objects: zero(), deleted: zero(), retries: zero(), failed }, receiver)
+        (
+            Self {
+                bytes: zero(),
+                objects: zero(),
+                deleted: zero(),
+                retries: zero(),
+                failed,
+            },
+            receiver,
+        )
     }
 
     /// Bytes written.

@@ -100,7 +100,10 @@ pub(crate) async fn temporaries(endpoint: &Endpoint, id: &TransferId) -> Result<
     if endpoint.location.scheme != Scheme::Local {
         return Ok(0);
     }
-    let options = LocalOptions { transfer: Some(id.clone()), ..LocalOptions::default() };
+    let options = LocalOptions {
+        transfer: Some(id.clone()),
+        ..LocalOptions::default()
+    };
     let store = LocalStore::open(&endpoint.location.path, Side::Destination, options)?;
     store.sweep_tree().await
 }

@@ -55,7 +55,11 @@ pub(crate) async fn list(
     }));
     drive::copy_phase(&engine, false).await?;
     let progress = engine.state.progress(&engine.id).await?;
-    Ok(Listed { engine, progress, _dir: dir })
+    Ok(Listed {
+        engine,
+        progress,
+        _dir: dir,
+    })
 }
 
 impl Listed {
@@ -65,7 +69,10 @@ impl Listed {
         for shard in 0..engine.state.shards() {
             let mut after = None;
             loop {
-                let rows = engine.state.groups(&engine.id, shard, None, after, 64).await?;
+                let rows = engine
+                    .state
+                    .groups(&engine.id, shard, None, after, 64)
+                    .await?;
                 let Some(last) = rows.last() else { break };
                 after = Some(last.sequence);
                 for row in &rows {
@@ -100,7 +107,12 @@ impl Listed {
         }
         let outcomes = ListSegmentKind::Outcomes;
         for pointer in engine.state.list_segments(&engine.id, outcomes).await? {
-            engine.segments.read_outcomes(&pointer).await?.into_iter().for_each(&mut *show);
+            engine
+                .segments
+                .read_outcomes(&pointer)
+                .await?
+                .into_iter()
+                .for_each(&mut *show);
         }
         let deletes = ListSegmentKind::Deletes;
         for pointer in engine.state.list_segments(&engine.id, deletes).await? {
@@ -135,7 +147,11 @@ pub(crate) async fn differences(
     read_to_compare: bool,
     show: &mut (dyn FnMut(String, Difference) + Send),
 ) -> Result<Progress> {
-    let limits = Limits { read_to_compare, keep_skipped: false, ..like.limits.clone() };
+    let limits = Limits {
+        read_to_compare,
+        keep_skipped: false,
+        ..like.limits.clone()
+    };
     let (source, destination) = (Arc::clone(&like.source), Arc::clone(&like.destination));
     let listed = list(spec, source, destination, limits, like.cancel.clone()).await?;
     listed.outcomes(&mut |outcome| tell(outcome, show)).await?;

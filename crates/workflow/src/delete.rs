@@ -12,7 +12,7 @@ const CALLS: usize = 8;
 
 /// What a deletion did.
 #[derive(Debug, Default)]
-pub(crate) struct Deleted {
+pub(crate) struct Deletions {
     /// Segments with one outcome a key.
     pub segments: Vec<String>,
     pub deleted: u64,
@@ -21,7 +21,9 @@ pub(crate) struct Deleted {
 
 /// Whether the deletions that the listing found may be carried out.
 pub(crate) fn guard(engine: &Engine, progress: &Progress) -> Result<()> {
-    let Some(policy) = &engine.spec.delete else { return Ok(()) };
+    let Some(policy) = &engine.spec.delete else {
+        return Ok(());
+    };
     let listing = match (progress.listing_done, progress.listed.unlisted) {
         (false, _) => Listing::Failed,
         (true, 0) => Listing::Complete,
@@ -40,9 +42,13 @@ pub(crate) fn guard(engine: &Engine, progress: &Progress) -> Result<()> {
 
 /// Deletes what the listing found. `recheck` looks at the source again before each: for a run that
 /// goes on with a listing made long ago.
-pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deleted> {
-    let mut all = Deleted::default();
-    for pointer in engine.state.list_segments(&engine.id, ListSegmentKind::Deletes).await? {
+pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deletions> {
+    let mut all = Deletions::default();
+    for pointer in engine
+        .state
+        .list_segments(&engine.id, ListSegmentKind::Deletes)
+        .await?
+    {
         let keys = engine.segments.read_deletes(&pointer).await?;
         let batch = engine.destination.capabilities().delete_batch.max(1);
         let outcomes: Vec<Vec<Outcome>> = stream::iter(keys.chunks(batch))
@@ -58,7 +64,8 @@ pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deleted> {
                 _ => {}
             }
         }
-        all.segments.push(engine.segments.write_outcomes(&outcomes).await?);
+        all.segments
+            .push(engine.segments.write_outcomes(&outcomes).await?);
     }
     Ok(all)
 }
@@ -88,9 +95,11 @@ async fn delete_batch(engine: &Engine, keys: &[String], recheck: bool) -> Result
         let looked: Vec<(String, bool)> = stream::iter(keys)
             .map(|key| async move {
                 let exists = match engine.spec.keys.unmap(&key) {
-                    Some(source) => {
-                        engine.source.stat(&source, &Pin::default(), false).await?.is_some()
-                    }
+                    Some(source) => engine
+                        .source
+                        .stat(&source, &Pin::default(), false)
+                        .await?
+                        .is_some(),
                     None => false,
                 };
                 Ok::<_, Error>((key, exists))

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::copy::complete;
+use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::listing::pool;
 use skyhaul_engine::meter::Meter;
@@ -17,8 +17,9 @@ use skyhaul_state::{
     Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
 };
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::delete::{self, Deleted};
+use crate::delete::{self, Deletions};
 use crate::embedded::Start;
 use crate::home::Home;
 use crate::settings::Settings;
@@ -50,9 +51,38 @@ struct Run {
     began: Instant,
     /// Bytes that earlier runs wrote.
     resumed: u64,
-    deletions: Deleted,
+    deletions: Deletions,
     verification_failed: bool,
     notes: Vec<String>,
+}
+
+/// Opens both sides of a transfer and makes its engine.
+async fn engine(
+    home: &Home,
+    state: &Arc<dyn TransferState>,
+    row: &TransferRow,
+    limits: Limits,
+    meter: Meter,
+    cancel: CancellationToken,
+) -> Result<Arc<Engine>> {
+    let (source, destination) = open::both(&row.spec, &row.id).await?;
+    let one_service = source.service().is_some() && source.service() == destination.service();
+    Ok(Arc::new(Engine::new(EngineParts {
+        id: row.id.clone(),
+        spec: row.spec.clone(),
+        state: Arc::clone(state),
+        segments: Arc::new(home.segments(&row.id)?),
+        source,
+        destination,
+        limits,
+        meter: Arc::new(meter),
+        cancel,
+        service_copy: if one_service && !row.spec.stream {
+            ServiceCopy::On
+        } else {
+            ServiceCopy::Off
+        },
+    })))
 }
 
 /// Runs a transfer from its present phase to its end.
@@ -63,7 +93,13 @@ pub(crate) async fn drive(
     settings: &Settings,
     start: Start,
 ) -> Result<Summary> {
-    let Start { report, confirm, mut events, cancel, fresh: _ } = start;
+    let Start {
+        report,
+        confirm,
+        mut events,
+        cancel,
+        fresh: _,
+    } = start;
     let id = row.id.clone();
     let _lock = home.lock(&id)?;
     // Read again under the lock: another process may have ended it meanwhile.
@@ -73,26 +109,21 @@ pub(crate) async fn drive(
             .hint("run the command again to begin a new one"));
     }
     let resumed = row.updated != row.created || row.revision > 1;
-    events(Event::Started { transfer: id.clone(), resumed, log: home.log(&id) });
+    events(Event::Started {
+        transfer: id.clone(),
+        resumed,
+        log: home.log(&id),
+    });
     let (meter, mut failures) = Meter::new();
-    let (source, destination) = open::both(&row.spec, &id).await?;
-    let one_service = source.service().is_some() && source.service() == destination.service();
-    let engine = Arc::new(Engine::new(EngineParts {
-        id: id.clone(),
-        spec: row.spec.clone(),
-        state: Arc::clone(&state),
-        segments: Arc::new(home.segments(&id)?),
-        source,
-        destination,
-        limits: limits(settings, report.is_some()),
-        meter: Arc::new(meter),
+    let engine = engine(
+        home,
+        &state,
+        &row,
+        limits(settings, report.is_some()),
+        meter,
         cancel,
-        service_copy: if one_service && !row.spec.stream {
-            ServiceCopy::On
-        } else {
-            ServiceCopy::Off
-        },
-    }));
+    );
+    let engine = engine.await?;
     let change = TransferChange {
         status: Some(TransferStatus::Running),
         attempt: resumed.then_some(row.attempt + 1),
@@ -105,7 +136,7 @@ pub(crate) async fn drive(
         engine: Arc::clone(&engine),
         row,
         began: Instant::now(),
-        deletions: Deleted::default(),
+        deletions: Deletions::default(),
         verification_failed: false,
         notes: Vec::new(),
     };
@@ -159,11 +190,7 @@ pub(crate) async fn drive(
     })
 }
 
-fn name(
-    named: &mut Vec<Outcome>,
-    events: &mut (dyn FnMut(Event) + Send),
-    outcome: Outcome,
-) {
+fn name(named: &mut Vec<Outcome>, events: &mut (dyn FnMut(Event) + Send), outcome: Outcome) {
     if named.len() < NAMED_FAILURES {
         named.push(outcome.clone());
     }
@@ -187,14 +214,17 @@ async fn bytes_so_far(engine: &Engine) -> Result<u64> {
     let mut after = None;
     loop {
         let open = [UploadStatus::Open];
-        let rows = engine.state.uploads(&engine.id, &open, after.as_ref(), 256).await?;
-        let Some(last) = rows.last() else { return Ok(bytes) };
+        let rows = engine
+            .state
+            .uploads(&engine.id, &open, after.as_ref(), 256)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(bytes);
+        };
         after = Some(last.key.clone());
         for row in rows {
             let task: skyhaul_model::segment::ObjectTask = serde_json::from_str(&row.task)
-                .map_err(|error| {
-                    Error::invalid("damaged task in an upload's row").cause(error)
-                })?;
+                .map_err(|error| Error::invalid("damaged task in an upload's row").cause(error))?;
             let parts = u64::from(row.parts_done()) * task.part_size.unwrap_or(task.size);
             bytes += parts.min(task.size);
         }
@@ -207,7 +237,11 @@ fn numbers(engine: &Engine, progress: &Progress, before: u64, began: Instant) ->
     let written = before + engine.meter.bytes();
     let known = progress.listing_done || progress.listed.copy_objects > 0;
     // Objects that were begun anew are written more than once.
-    let done = if progress.listing_done { written.min(total) } else { written };
+    let done = if progress.listing_done {
+        written.min(total)
+    } else {
+        written
+    };
     ProgressEvent {
         listing_done: progress.listing_done,
         objects_total: progress.listed.copy_objects,
@@ -226,7 +260,7 @@ fn numbers(engine: &Engine, progress: &Progress, before: u64, began: Instant) ->
 /// Lists and copies until both are done.
 pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()> {
     let filters = Filters::compile(&engine.spec.filters, engine.spec.now)?;
-    let (feed, fed) = watch::channel(Feed::default());
+    let (feed, news) = watch::channel(Feed::default());
     let listing = async {
         while pool::run(engine, filters.clone(), feed.clone()).await? == StepEnd::More {}
         feed.send_modify(|feed| feed.ended = true);
@@ -236,7 +270,7 @@ pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()>
         return listing.await;
     }
     let copying = async {
-        while worker::run(engine, fed.clone()).await? == StepEnd::More {
+        while worker::run(engine, news.clone()).await? == StepEnd::More {
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -247,10 +281,16 @@ pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()>
 
 impl Run {
     async fn enter(&mut self, phase: Phase, status: Option<TransferStatus>) -> Result<()> {
-        let change =
-            TransferChange { phase: Some(phase), status, ..TransferChange::default() };
+        let change = TransferChange {
+            phase: Some(phase),
+            status,
+            ..TransferChange::default()
+        };
         let engine = &self.engine;
-        self.row = engine.state.change(&engine.id, self.row.revision, change).await?;
+        self.row = engine
+            .state
+            .change(&engine.id, self.row.revision, change)
+            .await?;
         engine.check_cancelled()
     }
 
@@ -316,7 +356,8 @@ impl Run {
             return Ok(());
         }
         if confirm.is_some_and(|confirm| !confirm(deletes, there)) {
-            self.notes.push(format!("{deletes} objects were not deleted, as you said"));
+            self.notes
+                .push(format!("{deletes} objects were not deleted, as you said"));
             return Ok(());
         }
         self.deletions = delete::delete(engine, resumed).await?;

@@ -9,9 +9,7 @@ use skyhaul_model::compare::{Compare, IfExists};
 use skyhaul_model::guard::DeletePolicy;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Endpoint, Mode};
-use skyhaul_model::{
-    Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec,
-};
+use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
 use skyhaul_state::{Progress, Submitted, TransferRow, TransferState, TransferStatus};
 use tokio_util::sync::CancellationToken;
 
@@ -228,21 +226,27 @@ impl Embedded {
         let mut spec = self.plan(request).await?;
         spec.mode = Mode::Sync;
         spec.if_exists = IfExists::Overwrite;
-        spec.compare = if only_sizes { Compare::Size } else { Compare::Checksum };
+        spec.compare = if only_sizes {
+            Compare::Size
+        } else {
+            Compare::Checksum
+        };
         spec.delete = Some(DeletePolicy::default());
         let (source, destination) = open::both(&spec, &TransferId::generate()).await?;
-        let limits = Limits { read_to_compare, ..drive::limits(&self.settings, true) };
+        let limits = Limits {
+            read_to_compare,
+            ..drive::limits(&self.settings, true)
+        };
         let listed = compare::list(spec, source, destination, limits, cancel).await?;
         let mut comparison = Comparison::default();
         listed
-            .outcomes(&mut |outcome| match (outcome.action, outcome.reason.as_deref()) {
-                (Action::Skipped, reason) => {
+            .outcomes(&mut |outcome| {
+                if let (Action::Skipped, reason) = (outcome.action, outcome.reason.as_deref()) {
                     comparison.equal += 1;
                     let proved = ["same checksum", "same MD5", "both are empty"];
                     comparison.by_checksum +=
                         u64::from(reason.is_some_and(|reason| proved.contains(&reason)));
-                }
-                _ => {
+                } else {
                     comparison.different += 1;
                     compare::tell(outcome, show);
                 }

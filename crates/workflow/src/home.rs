@@ -35,7 +35,9 @@ impl Home {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         std::fs::create_dir_all(dir)
             .map_err(|error| failed(dir, "cannot create the state folder", error))?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
     }
 
     pub(crate) fn state(&self) -> Result<SqliteState> {

@@ -24,8 +24,14 @@ pub(crate) async fn ls(
         prefix = String::new();
         let path = std::path::Path::new(&location.path);
         if path.is_file() {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let parent = path.parent().and_then(|parent| parent.to_str()).unwrap_or_default();
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or_default();
+            let parent = path
+                .parent()
+                .and_then(|parent| parent.to_str())
+                .unwrap_or_default();
             let parent = if parent.is_empty() { "." } else { parent };
             endpoint.location = location.with_path(parent);
             name.clone_into(&mut prefix);
@@ -44,7 +50,10 @@ pub(crate) async fn ls(
             };
             let mut listing = store.list(request);
             while let Some(page) = listing.next_page().await? {
-                page.entries.into_iter().map(LsEntry::Object).for_each(&mut *show);
+                page.entries
+                    .into_iter()
+                    .map(LsEntry::Object)
+                    .for_each(&mut *show);
             }
             return Ok(());
         }
@@ -53,15 +62,20 @@ pub(crate) async fn ls(
     if recursive && !ordered {
         parallel::list_unordered(Arc::clone(&store), &prefix, width, &mut |page| {
             found += page.entries.len() as u64;
-            page.entries.into_iter().map(LsEntry::Object).for_each(&mut *show);
+            page.entries
+                .into_iter()
+                .map(LsEntry::Object)
+                .for_each(&mut *show);
         })
         .await?;
     } else {
         found = serial(&store, &prefix, recursive, show).await?;
     }
     if found == 0 && !prefix.is_empty() {
-        return Err(Error::new(Side::Source, ErrorKind::NotFound, "nothing is there")
-            .object(store.uri(&prefix)));
+        return Err(
+            Error::new(Side::Source, ErrorKind::NotFound, "nothing is there")
+                .object(store.uri(&prefix)),
+        );
     }
     Ok(())
 }
@@ -76,8 +90,11 @@ async fn serial(
     let mut found = 0;
     let mut after = None;
     'folders: loop {
-        let request =
-            ListRequest { prefix: prefix.to_owned(), after: after.take(), ..ListRequest::default() };
+        let request = ListRequest {
+            prefix: prefix.to_owned(),
+            after: after.take(),
+            ..ListRequest::default()
+        };
         let mut listing = store.list(request);
         while let Some(page) = listing.next_page().await? {
             let mut entries = page.entries.into_iter().peekable();
@@ -89,7 +106,10 @@ async fn serial(
                     continue;
                 };
                 let folder = entry.key[..=prefix.len() + slash].to_owned();
-                while entries.next_if(|next| next.key.starts_with(&folder)).is_some() {}
+                while entries
+                    .next_if(|next| next.key.starts_with(&folder))
+                    .is_some()
+                {}
                 let jump = entries.peek().is_none();
                 // `0` follows `/`, so this is the last name that the folder can hold.
                 let end = format!("{folder}\u{10ffff}");

@@ -22,8 +22,13 @@ pub(crate) async fn store(endpoint: &Endpoint, side: Side, with: Use) -> Result<
     let location = &endpoint.location;
     Ok(match location.scheme {
         Scheme::S3 => {
-            let options = S3Options { encryption: with.encryption, ..S3Options::default() };
-            Arc::new(S3Store::open(location, &endpoint.connection, side, options).await?)
+            let options = S3Options {
+                encryption: with.encryption,
+                ..S3Options::default()
+            };
+            // The SDK's configuration makes a large future.
+            let opened = S3Store::open(location, &endpoint.connection, side, options);
+            Arc::new(Box::pin(opened).await?)
         }
         Scheme::Local => {
             let options = LocalOptions {
@@ -47,10 +52,14 @@ pub(crate) async fn both(
         follow_symlinks: spec.follow_symlinks,
         transfer: Some(id.clone()),
     };
-    let source = Use { encryption: None, ..with.clone() };
-    let destination = spec.destinations.first().ok_or_else(|| {
-        skyhaul_model::Error::invalid("the transfer has no destination")
-    })?;
+    let source = Use {
+        encryption: None,
+        ..with.clone()
+    };
+    let destination = spec
+        .destinations
+        .first()
+        .ok_or_else(|| skyhaul_model::Error::invalid("the transfer has no destination"))?;
     futures::try_join!(
         store(&spec.source, Side::Source, source),
         store(destination, Side::Destination, with),

@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use skyhaul_model::filter::Filters;
 use skyhaul_model::mapping::{Seen, SourceKind, plan_copy};
 use skyhaul_model::spec::{Endpoint, Mode};
-use skyhaul_model::{
-    Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec,
-};
+use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec};
 use skyhaul_stores::{Access, ListRequest, Store};
 
 use crate::open::{self, Use};
@@ -22,7 +20,10 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
     let source = absolute(&request.source)?;
     let destination = absolute(&request.destination)?;
     let recursive = request.recursive || request.mode == Mode::Sync;
-    let with = || Use { follow_symlinks: request.follow_symlinks, ..Use::default() };
+    let with = || Use {
+        follow_symlinks: request.follow_symlinks,
+        ..Use::default()
+    };
     let (source_kind, source_service) = match source.location.scheme {
         Scheme::Local => (local_kind(&source.location).await?, None),
         Scheme::S3 => {
@@ -32,42 +33,65 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
             (kind, store.service())
         }
     };
-    let destination_is_folder = match destination.location.scheme {
-        Scheme::Local => is_directory(&destination.location.path).await,
-        Scheme::S3 => false,
-    };
+    let destination_is_folder = destination.location.scheme == Scheme::Local
+        && is_directory(&destination.location.path).await;
     let opened = open::store(&destination, Side::Destination, with()).await?;
-    let same_service = match (source.location.scheme, destination.location.scheme) {
-        (Scheme::Local, Scheme::Local) => true,
-        (Scheme::S3, Scheme::S3) => {
-            opened.check(Access::Write, &destination.location.path).await?;
-            source_service.is_some() && source_service == opened.service()
-        }
-        (_, Scheme::S3) => {
-            opened.check(Access::Write, &destination.location.path).await?;
-            false
-        }
-        _ => false,
+    if destination.location.scheme == Scheme::S3 {
+        opened
+            .check(Access::Write, &destination.location.path)
+            .await?;
+    }
+    let same_service = match source.location.scheme {
+        Scheme::Local => destination.location.scheme == Scheme::Local,
+        Scheme::S3 => source_service.is_some() && source_service == opened.service(),
     };
-    let seen = Seen { source: source_kind, destination_is_folder, same_service };
-    let plan =
-        plan_copy(request.mode, &source.location, &destination.location, recursive, &seen)?;
+    let seen = Seen {
+        source: source_kind,
+        destination_is_folder,
+        same_service,
+    };
+    let plan = plan_copy(
+        request.mode,
+        &source.location,
+        &destination.location,
+        recursive,
+        &seen,
+    )?;
     if request.mode == Mode::Copy
-        && matches!(source_kind, SourceKind::Folder { objects: 0, more: false })
+        && matches!(
+            source_kind,
+            SourceKind::Folder {
+                objects: 0,
+                more: false
+            }
+        )
     {
-        return Err(Error::new(Side::Source, ErrorKind::NotFound, "there is nothing to copy")
-            .object(source.location.to_string())
-            .hint("the folder is empty"));
+        return Err(Error::new(
+            Side::Source,
+            ErrorKind::NotFound,
+            "there is nothing to copy",
+        )
+        .object(source.location.to_string())
+        .hint("the folder is empty"));
     }
-    let source = Endpoint { location: plan.source, ..source };
-    let destination = Endpoint { location: plan.destination, ..destination };
-    if source.location.scheme == Scheme::Local {
-        let store = open::store(&source, Side::Source, with()).await?;
-        store.check(Access::Read, "").await?;
-    }
-    if destination.location.scheme == Scheme::Local {
-        let store = open::store(&destination, Side::Destination, with()).await?;
-        store.check(Access::Write, "").await?;
+    let source = Endpoint {
+        location: plan.source,
+        ..source
+    };
+    let destination = Endpoint {
+        location: plan.destination,
+        ..destination
+    };
+    for (endpoint, side, access) in [
+        (&source, Side::Source, Access::Read),
+        (&destination, Side::Destination, Access::Write),
+    ] {
+        if endpoint.location.scheme == Scheme::Local {
+            open::store(endpoint, side, with())
+                .await?
+                .check(access, "")
+                .await?;
+        }
     }
     Ok(TransferSpec {
         mode: request.mode,
@@ -95,20 +119,25 @@ fn absolute(endpoint: &Endpoint) -> Result<Endpoint> {
     if location.scheme != Scheme::Local {
         return Ok(endpoint.clone());
     }
-    let path = std::path::absolute(&location.path).map_err(|error| {
-        Error::invalid(format!("`{}` is no path", location.path)).cause(error)
-    })?;
-    let mut path = path.into_os_string().into_string().map_err(|_| {
-        Error::invalid("the path of the present directory is not UTF-8")
-    })?;
+    let path = std::path::absolute(&location.path)
+        .map_err(|error| Error::invalid(format!("`{}` is no path", location.path)).cause(error))?;
+    let mut path = path
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Error::invalid("the path of the present directory is not UTF-8"))?;
     if location.is_folder() && !path.ends_with('/') {
         path.push('/');
     }
-    Ok(Endpoint { location: location.with_path(path), ..endpoint.clone() })
+    Ok(Endpoint {
+        location: location.with_path(path),
+        ..endpoint.clone()
+    })
 }
 
 async fn is_directory(path: &str) -> bool {
-    tokio::fs::metadata(path).await.is_ok_and(|meta| meta.is_dir())
+    tokio::fs::metadata(path)
+        .await
+        .is_ok_and(|meta| meta.is_dir())
 }
 
 async fn local_kind(location: &Location) -> Result<SourceKind> {
@@ -117,7 +146,9 @@ async fn local_kind(location: &Location) -> Result<SourceKind> {
             std::io::ErrorKind::PermissionDenied => ErrorKind::AccessDenied,
             _ => ErrorKind::NotFound,
         };
-        Error::new(Side::Source, kind, "cannot be read").object(location.to_string()).cause(error)
+        Error::new(Side::Source, kind, "cannot be read")
+            .object(location.to_string())
+            .cause(error)
     };
     let meta = match tokio::fs::metadata(&location.path).await {
         Ok(meta) => meta,
@@ -139,7 +170,10 @@ async fn local_kind(location: &Location) -> Result<SourceKind> {
     while objects < 1_000 && entries.next_entry().await.map_err(failed)?.is_some() {
         objects += 1;
     }
-    Ok(SourceKind::Folder { objects, more: objects == 1_000 })
+    Ok(SourceKind::Folder {
+        objects,
+        more: objects == 1_000,
+    })
 }
 
 async fn s3_kind(
@@ -155,9 +189,15 @@ async fn s3_kind(
     if is_object && !recursive {
         return Ok(SourceKind::Object);
     }
-    let prefix =
-        if location.is_folder() { path.to_owned() } else { format!("{path}/") };
-    let mut listing = store.list(ListRequest { prefix, ..ListRequest::default() });
+    let prefix = if location.is_folder() {
+        path.to_owned()
+    } else {
+        format!("{path}/")
+    };
+    let mut listing = store.list(ListRequest {
+        prefix,
+        ..ListRequest::default()
+    });
     let mut objects = 0;
     let mut more = false;
     while let Some(page) = listing.next_page().await? {
@@ -171,9 +211,10 @@ async fn s3_kind(
         (0, true) => SourceKind::Object,
         // An empty bucket or prefix can still be the source of a sync; the guard on deletions
         // decides what that may do.
-        (0, false) if recursive && location.path.is_empty() => {
-            SourceKind::Folder { objects: 0, more: false }
-        }
+        (0, false) if recursive && location.path.is_empty() => SourceKind::Folder {
+            objects: 0,
+            more: false,
+        },
         (0, false) => SourceKind::Absent,
         _ => SourceKind::Folder { objects, more },
     })

@@ -17,7 +17,10 @@ pub(crate) async fn outcomes(
     deletions: &[String],
     show: &mut (dyn FnMut(Outcome) -> Result<()> + Send),
 ) -> Result<()> {
-    let listed = engine.state.list_segments(&engine.id, ListSegmentKind::Outcomes).await?;
+    let listed = engine
+        .state
+        .list_segments(&engine.id, ListSegmentKind::Outcomes)
+        .await?;
     for pointer in listed.iter().chain(deletions) {
         for outcome in engine.segments.read_outcomes(pointer).await? {
             show(outcome)?;
@@ -26,7 +29,10 @@ pub(crate) async fn outcomes(
     for shard in 0..engine.state.shards() {
         let mut after = None;
         loop {
-            let rows = engine.state.groups(&engine.id, shard, None, after, PAGE).await?;
+            let rows = engine
+                .state
+                .groups(&engine.id, shard, None, after, PAGE)
+                .await?;
             let Some(last) = rows.last() else { break };
             after = Some(last.sequence);
             for pointer in rows.iter().flat_map(|row| &row.receipts) {
@@ -40,9 +46,18 @@ pub(crate) async fn outcomes(
     }
     let mut after = None;
     loop {
-        let statuses = [UploadStatus::Done, UploadStatus::Superseded, UploadStatus::Aborted];
-        let rows = engine.state.uploads(&engine.id, &statuses, after.as_ref(), PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let statuses = [
+            UploadStatus::Done,
+            UploadStatus::Superseded,
+            UploadStatus::Aborted,
+        ];
+        let rows = engine
+            .state
+            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
         after = Some(last.key.clone());
         for result in rows.into_iter().filter_map(|row| row.result) {
             show(result.outcome)?;
@@ -57,7 +72,10 @@ pub(crate) async fn write(engine: &Engine, deletions: &[String], path: &Path) ->
             .object(path.display().to_string())
             .cause(error)
     };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = path
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
     let mut writer = std::io::BufWriter::new(file);
     outcomes(engine, deletions, &mut |outcome| {
@@ -67,7 +85,9 @@ pub(crate) async fn write(engine: &Engine, deletions: &[String], path: &Path) ->
             .map_err(failed)
     })
     .await?;
-    let file = writer.into_inner().map_err(|error| failed(error.into_error()))?;
+    let file = writer
+        .into_inner()
+        .map_err(|error| failed(error.into_error()))?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }

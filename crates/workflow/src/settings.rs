@@ -36,7 +36,7 @@ impl Default for Settings {
             checkers: 32,
             max_memory: 512 << 20,
             bwlimit: None,
-            keep_partial: Duration::from_secs(7 * 24 * 3600),
+            keep_partial: Duration::from_hours(168),
             slice_pages: None,
             slice_chunks: None,
             attempts: 3,

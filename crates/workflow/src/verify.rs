@@ -60,7 +60,10 @@ pub(crate) async fn after_copy(engine: &Arc<Engine>, notes: &mut Vec<String>) ->
     for (key, size) in copied {
         let now = engine.source.stat(&key, &Pin::default(), false).await?;
         if now.is_some_and(|info| info.size == size) {
-            notes.push(format!("{}: not at the destination as it was written", engine.source.uri(&key)));
+            notes.push(format!(
+                "{}: not at the destination as it was written",
+                engine.source.uri(&key)
+            ));
             good = false;
         }
     }

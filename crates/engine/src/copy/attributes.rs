@@ -29,7 +29,9 @@ pub(crate) fn for_destination(
     }
     let mut attributes = policy.apply(source);
     if engine.carries_mtime_as_metadata() && policy.metadata != Keep::Off {
-        attributes.metadata.insert(MTIME_KEY.to_owned(), mtime::format(info.mtime));
+        attributes
+            .metadata
+            .insert(MTIME_KEY.to_owned(), mtime::format(info.mtime));
     }
     (attributes, Some(carried.unwrap_or(info.mtime)))
 }

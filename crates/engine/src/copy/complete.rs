@@ -28,7 +28,10 @@ pub(crate) async fn complete(engine: &Engine, row: &UploadRow, last_try: bool) -
             let result = UploadResult { outcome, counts };
             let from = [UploadStatus::Open];
             let to = UploadStatus::Done;
-            engine.state.upload_status(&engine.id, &row.key, &from, to, Some(&result)).await?;
+            engine
+                .state
+                .upload_status(&engine.id, &row.key, &from, to, Some(&result))
+                .await?;
             engine.meter.add_object();
             engine.uploads.forget(&row.key).await;
             return Ok(());
@@ -41,10 +44,16 @@ pub(crate) async fn complete(engine: &Engine, row: &UploadRow, last_try: bool) -
         return Ok(());
     }
     let outcome = object::failed(engine, &task, &error);
-    let result = UploadResult { counts: group::count(&outcome), outcome };
+    let result = UploadResult {
+        counts: group::count(&outcome),
+        outcome,
+    };
     let from = [UploadStatus::Intent, UploadStatus::Open];
     let to = UploadStatus::Superseded;
-    engine.state.upload_status(&engine.id, &row.key, &from, to, Some(&result)).await?;
+    engine
+        .state
+        .upload_status(&engine.id, &row.key, &from, to, Some(&result))
+        .await?;
     abort(engine, row).await
 }
 
@@ -54,7 +63,10 @@ async fn finish(
     task: &ObjectTask,
 ) -> Result<skyhaul_model::outcome::Outcome> {
     let Found::Open(upload) = engine.uploads.find(engine, task).await? else {
-        return Err(Error::control(ErrorKind::Internal, "an open upload is said to have ended"));
+        return Err(Error::control(
+            ErrorKind::Internal,
+            "an open upload is said to have ended",
+        ));
     };
     let mut parts = upload.parts.lock().await.clone();
     if parts.len() < row.parts_total as usize {
@@ -72,8 +84,12 @@ async fn finish(
     }
     let parts: Vec<PartReceipt> = parts.into_values().collect();
     let whole = whole(&parts);
-    let source_verified =
-        read::compare(engine, &task.source_key, whole.as_ref(), upload.kept.as_ref())?;
+    let source_verified = read::compare(
+        engine,
+        &task.source_key,
+        whole.as_ref(),
+        upload.kept.as_ref(),
+    )?;
     let receipt = engine
         .destination
         .finish_upload(
@@ -97,8 +113,10 @@ async fn finish(
 }
 
 fn whole(parts: &[PartReceipt]) -> Option<Checksum> {
-    let sums: Option<Vec<_>> =
-        parts.iter().map(|part| part.checksum.as_ref().map(|sum| (sum, part.size))).collect();
+    let sums: Option<Vec<_>> = parts
+        .iter()
+        .map(|part| part.checksum.as_ref().map(|sum| (sum, part.size)))
+        .collect();
     hasher::combine(sums?)
 }
 
@@ -112,7 +130,12 @@ async fn collect(
     let group = engine.state.group(&engine.id, group).await?;
     for pointer in &group.receipts {
         for record in engine.segments.read_receipts(pointer).await? {
-            if let ReceiptRecord::Part { destination_key, destination, attempt, receipt } = record
+            if let ReceiptRecord::Part {
+                destination_key,
+                destination,
+                attempt,
+                receipt,
+            } = record
                 && destination_key == row.key.key
                 && destination == row.key.destination
                 && attempt == row.key.attempt
@@ -129,12 +152,18 @@ pub(crate) async fn abort(engine: &Engine, row: &UploadRow) -> Result<()> {
     match &row.token {
         Some(token) => {
             let token = UploadToken(token.clone());
-            engine.destination.abort_upload(&row.key.key, &token).await?;
+            engine
+                .destination
+                .abort_upload(&row.key.key, &token)
+                .await?;
         }
         None => uploads::abort_unrecorded(engine, row).await?,
     }
     let from = [UploadStatus::Superseded];
-    engine.state.upload_status(&engine.id, &row.key, &from, UploadStatus::Aborted, None).await?;
+    engine
+        .state
+        .upload_status(&engine.id, &row.key, &from, UploadStatus::Aborted, None)
+        .await?;
     engine.uploads.forget(&row.key).await;
     Ok(())
 }
@@ -145,10 +174,18 @@ pub async fn sweep(engine: &Engine) -> Result<()> {
     let mut after = None;
     loop {
         engine.check_cancelled()?;
-        let statuses = [UploadStatus::Intent, UploadStatus::Open, UploadStatus::Superseded];
-        let rows =
-            engine.state.uploads(&engine.id, &statuses, after.as_ref(), PAGE).await?;
-        let Some(last) = rows.last() else { return Ok(()) };
+        let statuses = [
+            UploadStatus::Intent,
+            UploadStatus::Open,
+            UploadStatus::Superseded,
+        ];
+        let rows = engine
+            .state
+            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(());
+        };
         after = Some(last.key.clone());
         for row in rows {
             if row.status == UploadStatus::Superseded {
@@ -158,7 +195,11 @@ pub async fn sweep(engine: &Engine) -> Result<()> {
                 }
                 continue;
             }
-            let row = if row.parts_done() < row.parts_total { find_slices(engine, row).await? } else { row };
+            let row = if row.parts_done() < row.parts_total {
+                find_slices(engine, row).await?
+            } else {
+                row
+            };
             complete(engine, &row, true).await?;
         }
     }
@@ -172,7 +213,10 @@ async fn find_slices(engine: &Engine, row: UploadRow) -> Result<UploadRow> {
         let mut after = None;
         loop {
             let done = Some(GroupStatus::Done);
-            let groups = engine.state.groups(&engine.id, shard, done, after, PAGE).await?;
+            let groups = engine
+                .state
+                .groups(&engine.id, shard, done, after, PAGE)
+                .await?;
             let Some(last) = groups.last() else { break };
             after = Some(last.sequence);
             for group in groups {
@@ -195,16 +239,27 @@ async fn find_slices(engine: &Engine, row: UploadRow) -> Result<UploadRow> {
 pub async fn abandon(engine: &Engine) -> Result<(u64, Vec<String>)> {
     let (mut aborted, mut problems, mut after) = (0, Vec::new(), None);
     loop {
-        let statuses = [UploadStatus::Intent, UploadStatus::Open, UploadStatus::Superseded];
-        let rows =
-            engine.state.uploads(&engine.id, &statuses, after.as_ref(), PAGE).await?;
-        let Some(last) = rows.last() else { return Ok((aborted, problems)) };
+        let statuses = [
+            UploadStatus::Intent,
+            UploadStatus::Open,
+            UploadStatus::Superseded,
+        ];
+        let rows = engine
+            .state
+            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok((aborted, problems));
+        };
         after = Some(last.key.clone());
         for row in rows {
             let to = UploadStatus::Superseded;
             let from = [UploadStatus::Intent, UploadStatus::Open];
             if row.status != to {
-                engine.state.upload_status(&engine.id, &row.key, &from, to, None).await?;
+                engine
+                    .state
+                    .upload_status(&engine.id, &row.key, &from, to, None)
+                    .await?;
             }
             match abort(engine, &row).await {
                 Ok(()) => aborted += 1,

@@ -30,17 +30,24 @@ impl Allowance {
     }
 
     fn take(&self) -> bool {
-        self.0.as_ref().is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
+        self.0
+            .as_ref()
+            .is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
     }
 
     pub(crate) fn is_spent(&self) -> bool {
-        self.0.as_ref().is_some_and(|left| left.load(Ordering::Acquire) <= 0)
+        self.0
+            .as_ref()
+            .is_some_and(|left| left.load(Ordering::Acquire) <= 0)
     }
 }
 
 /// How a chunk ended.
 enum ChunkEnd {
-    Bundle { outcomes: Vec<Outcome>, regroup: Vec<ObjectTask> },
+    Bundle {
+        outcomes: Vec<Outcome>,
+        regroup: Vec<ObjectTask>,
+    },
     Part(PartEnd),
 }
 
@@ -64,16 +71,26 @@ pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowanc
             row.chunks
         )));
     }
-    let lease = row.lease.clone().ok_or_else(|| {
-        Error::control(ErrorKind::Internal, "a claimed group has no lease")
-    })?;
-    let mut work = Work { engine, segment, row, lease };
+    let lease = row
+        .lease
+        .clone()
+        .ok_or_else(|| Error::control(ErrorKind::Internal, "a claimed group has no lease"))?;
+    let mut work = Work {
+        engine,
+        segment,
+        row,
+        lease,
+    };
     let ended = work.run(allowance).await;
     let is_done = work.row.done == Bitmap::full(work.row.chunks);
     if !is_done && !matches!(&ended, Err(error) if error.kind == ErrorKind::LeaseLost) {
         let engine = &work.engine;
         // The first error counts; a lease that cannot be given back ends by itself.
-        if let Err(error) = engine.state.release(&engine.id, work.row.id, &work.lease).await {
+        if let Err(error) = engine
+            .state
+            .release(&engine.id, work.row.id, &work.lease)
+            .await
+        {
             tracing::warn!(group = %work.row.id, "cannot release a group: {error}");
         }
     }
@@ -83,8 +100,9 @@ pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowanc
 impl Work {
     async fn run(&mut self, allowance: &Allowance) -> Result<()> {
         let done = self.row.done;
-        let mut pending =
-            (0..self.row.chunks).filter(|index| !done.contains(*index)).collect::<Vec<_>>();
+        let mut pending = (0..self.row.chunks)
+            .filter(|index| !done.contains(*index))
+            .collect::<Vec<_>>();
         pending.reverse();
         let width = self.width();
         let mut running: JoinSet<(u32, Result<ChunkEnd>)> = JoinSet::new();
@@ -155,7 +173,10 @@ impl Work {
                 Error::control(ErrorKind::Internal, "a chunk's task ended").cause(error)
             })?;
             match ended {
-                Ok(ChunkEnd::Bundle { outcomes, regroup: tasks }) => {
+                Ok(ChunkEnd::Bundle {
+                    outcomes,
+                    regroup: tasks,
+                }) => {
                     for outcome in outcomes {
                         counts += count(&outcome);
                         receipts.push(ReceiptRecord::Object(outcome));
@@ -186,7 +207,13 @@ impl Work {
                 Some(self.engine.segments.write_receipts(&receipts).await?)
             };
             let follow_up = follow_up(&self.engine, regroup).await?;
-            let record = Record { done, counts, receipts: pointer, follow_up, supersede: None };
+            let record = Record {
+                done,
+                counts,
+                receipts: pointer,
+                follow_up,
+                supersede: None,
+            };
             self.put(record).await?;
         }
         for (index, end) in special {
@@ -198,7 +225,10 @@ impl Work {
 
     async fn put(&mut self, record: Record) -> Result<()> {
         let engine = &self.engine;
-        self.row = engine.state.record(&engine.id, self.row.id, &self.lease, record).await?;
+        self.row = engine
+            .state
+            .record(&engine.id, self.row.id, &self.lease, record)
+            .await?;
         Ok(())
     }
 
@@ -218,7 +248,10 @@ impl Work {
             PartEnd::BeginAnew(next) => (follow_up(&self.engine, vec![*next]).await?, None),
             PartEnd::Failed(error) => {
                 let outcome = object::failed(&self.engine, &task, &error);
-                let result = UploadResult { counts: count(&outcome), outcome };
+                let result = UploadResult {
+                    counts: count(&outcome),
+                    outcome,
+                };
                 (Vec::new(), Some(result))
             }
             PartEnd::Written(_) | PartEnd::ObjectEnded => return Ok(()),
@@ -228,7 +261,10 @@ impl Work {
         done.insert(index);
         self.put(Record {
             done,
-            counts: Counts { retries, ..Counts::default() },
+            counts: Counts {
+                retries,
+                ..Counts::default()
+            },
             receipts: None,
             follow_up,
             supersede: Some((key.clone(), result)),
@@ -265,12 +301,16 @@ impl Work {
                 continue;
             }
             let engine = &self.engine;
-            let Some(row) = engine.state.upload(&engine.id, &key).await? else { continue };
+            let Some(row) = engine.state.upload(&engine.id, &key).await? else {
+                continue;
+            };
             if row.status != UploadStatus::Open {
                 continue;
             }
-            let row =
-                engine.state.upload_slice(&engine.id, &key, self.row.id, parts.count()).await?;
+            let row = engine
+                .state
+                .upload_slice(&engine.id, &key, self.row.id, parts.count())
+                .await?;
             if row.parts_done() == row.parts_total {
                 complete::complete(engine, &row, false).await?;
             }
@@ -291,7 +331,11 @@ async fn follow_up(engine: &Engine, tasks: Vec<ObjectTask>) -> Result<Vec<NewGro
 pub(crate) async fn new_group(engine: &Engine, segment: &Segment) -> Result<NewGroup> {
     Ok(NewGroup {
         chunks: segment.chunks.len() as u32,
-        bytes: segment.chunks.iter().map(|chunk| segment.chunk_bytes(chunk)).sum(),
+        bytes: segment
+            .chunks
+            .iter()
+            .map(|chunk| segment.chunk_bytes(chunk))
+            .sum(),
         segment: engine.segments.write_manifest(segment).await?,
     })
 }
@@ -309,9 +353,19 @@ pub(crate) fn count(outcome: &Outcome) -> Counts {
             transport_verified: one(outcome.verified == Some(Verification::TransportVerified)),
             ..Counts::default()
         },
-        Action::Skipped => Counts { skipped: 1, ..Counts::default() },
-        Action::Deleted => Counts { deleted: 1, ..Counts::default() },
-        Action::Failed => Counts { failed: 1, retries, ..Counts::default() },
+        Action::Skipped => Counts {
+            skipped: 1,
+            ..Counts::default()
+        },
+        Action::Deleted => Counts {
+            deleted: 1,
+            ..Counts::default()
+        },
+        Action::Failed => Counts {
+            failed: 1,
+            retries,
+            ..Counts::default()
+        },
     }
 }
 
@@ -348,7 +402,9 @@ async fn bundle(
                 object::copy(&engine, task).await
             });
         }
-        let Some(joined) = running.join_next().await else { break };
+        let Some(joined) = running.join_next().await else {
+            break;
+        };
         let ended = joined.map_err(|error| {
             Error::control(ErrorKind::Internal, "an object's task ended").cause(error)
         })??;

@@ -1,15 +1,16 @@
 //! Copying one object in one piece.
 
 use backon::Retryable as _;
+use skyhaul_model::compare::IfExists;
 use skyhaul_model::outcome::{Action, Failure, Outcome};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::Mode;
-use skyhaul_model::compare::IfExists;
 use skyhaul_model::{Error, ErrorKind, Pin, Result, Side, Verification, parts};
 use skyhaul_stores::{Condition, PutReceipt, PutRequest, Staged};
 
+use super::read::Hashing;
 use super::{attributes, read, service};
-use crate::engine::{Engine, ServiceCopy};
+use crate::engine::Engine;
 
 /// How the copy of an object ended.
 #[derive(Debug)]
@@ -54,16 +55,26 @@ pub(crate) async fn begin_anew(
     let helps = error.retryable || matches!(error.kind, ErrorKind::Changed | ErrorKind::UploadGone);
     if !helps || task.attempt >= engine.limits.attempts {
         return Err(if error.kind == ErrorKind::Changed {
-            error.hint(format!("it changed during each of {} attempts", task.attempt))
+            error.hint(format!(
+                "it changed during each of {} attempts",
+                task.attempt
+            ))
         } else {
             error
         });
     }
     engine.meter.add_retry();
-    let info = engine.source.stat(&task.source_key, &Pin::default(), false).await?;
+    let info = engine
+        .source
+        .stat(&task.source_key, &Pin::default(), false)
+        .await?;
     let info = info.ok_or_else(|| {
-        Error::new(Side::Source, ErrorKind::NotFound, "it was deleted during the transfer")
-            .object(engine.source.uri(&task.source_key))
+        Error::new(
+            Side::Source,
+            ErrorKind::NotFound,
+            "it was deleted during the transfer",
+        )
+        .object(engine.source.uri(&task.source_key))
     })?;
     let rules = &engine.destination.capabilities().parts;
     Ok(ObjectTask {
@@ -91,12 +102,19 @@ pub(crate) fn condition(engine: &Engine) -> Condition {
 }
 
 async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
-    if engine.service_copy == ServiceCopy::On
+    if engine.copies_in_service()
         && let Some(copied) = service::copy_object(engine, task).await?
     {
-        return Ok(ended(engine, task, copied.receipt, copied.verified, None, true));
+        return Ok(ended(
+            engine,
+            task,
+            copied.receipt,
+            copied.verified,
+            None,
+            true,
+        ));
     }
-    let read = read::read(engine, &task.source_key, &task.pin, None, None).await?;
+    let read = read::read(engine, &task.source_key, &task.pin, None, Hashing::Suited).await?;
     let source_verified = read::compare(
         engine,
         &task.source_key,
@@ -111,10 +129,14 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
         checksum: read.checksum.clone(),
         condition: condition(engine),
     };
-    let receipt = (|| engine.destination.put(&task.destination_key, request.clone()))
-        .retry(read::backoff())
-        .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
-        .await?;
+    let receipt = (|| {
+        engine
+            .destination
+            .put(&task.destination_key, request.clone())
+    })
+    .retry(read::backoff())
+    .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
+    .await?;
     engine.meter.add_bytes(task.size);
     let verified = verification(engine, task, &receipt, source_verified).await?;
     Ok(ended(engine, task, receipt, verified, read.checksum, false))
@@ -150,7 +172,10 @@ pub(crate) async fn verification(
             Side::Destination,
             ErrorKind::Corrupt,
             found.map_or("the written object is not there".to_owned(), |info| {
-                format!("the written object has {} bytes, not {}", info.size, task.size)
+                format!(
+                    "the written object has {} bytes, not {}",
+                    info.size, task.size
+                )
             }),
         )
         .object(engine.destination.uri(key))),
@@ -167,13 +192,11 @@ fn ended(
 ) -> ObjectEnd {
     let mut outcome = copied(task, &receipt, verified, checksum);
     outcome.server_side = server_side;
-    match receipt.staged {
-        Some(staged) => ObjectEnd::Staged(staged, outcome),
-        None => {
-            engine.meter.add_object();
-            ObjectEnd::Ended(outcome)
-        }
+    if let Some(staged) = receipt.staged {
+        return ObjectEnd::Staged(staged, outcome);
     }
+    engine.meter.add_object();
+    ObjectEnd::Ended(outcome)
 }
 
 /// The report's line of a copied object.

@@ -8,9 +8,10 @@ use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Error, Result, parts};
 use skyhaul_stores::PartWrite;
 
+use super::read::Hashing;
 use super::uploads::{self, Found, Upload};
 use super::{object, read, service};
-use crate::engine::{Engine, ServiceCopy};
+use crate::engine::Engine;
 
 /// How the copy of a part ended.
 #[derive(Debug)]
@@ -57,7 +58,7 @@ pub(crate) async fn copy(engine: &Engine, task: &ObjectTask, number: u32) -> Res
 
 async fn write(engine: &Engine, upload: &Arc<Upload>, number: u32) -> Result<PartReceipt> {
     let task = &upload.task;
-    if engine.service_copy == ServiceCopy::On
+    if engine.copies_in_service()
         && let Some(receipt) = service::copy_part(engine, task, &upload.token, number).await?
     {
         return Ok(receipt);
@@ -68,13 +69,19 @@ async fn write(engine: &Engine, upload: &Arc<Upload>, number: u32) -> Result<Par
         &task.source_key,
         &task.pin,
         Some((offset, len)),
-        Some(upload.algorithm),
+        Hashing::With(upload.algorithm),
     )
     .await?;
-    let part =
-        PartWrite { number, offset, payload: read.payload, checksum: read.checksum.clone() };
+    let part = PartWrite {
+        number,
+        offset,
+        payload: read.payload,
+        checksum: read.checksum.clone(),
+    };
     let mut receipt = (|| {
-        engine.destination.put_part(&task.destination_key, &upload.token, part.clone())
+        engine
+            .destination
+            .put_part(&task.destination_key, &upload.token, part.clone())
     })
     .retry(read::backoff())
     .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())

@@ -2,7 +2,7 @@
 
 use backon::{ExponentialBuilder, Retryable as _};
 use futures::TryStreamExt as _;
-use skyhaul_model::{Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
+use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
 use skyhaul_stores::{Payload, ReadRequest};
 
 use crate::engine::Engine;
@@ -14,10 +14,21 @@ pub(crate) struct Read {
     pub checksum: Option<Checksum>,
 }
 
+/// Which checksum is computed on what is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Hashing {
+    /// The one that suits the object's own: see [`Engine::algorithm`].
+    Suited,
+    /// This one, or none.
+    With(Option<Algorithm>),
+}
+
 /// How often a store call that failed on the way is made again by the engine; the stores' own
 /// retries come before that.
 pub(crate) fn backoff() -> ExponentialBuilder {
-    ExponentialBuilder::default().with_jitter().with_max_times(4)
+    ExponentialBuilder::default()
+        .with_jitter()
+        .with_max_times(4)
 }
 
 /// Reads `range` (offset, length) or all of the object under `key`, pinned; a body that breaks off
@@ -27,9 +38,9 @@ pub(crate) async fn read(
     key: &str,
     pin: &Pin,
     range: Option<(u64, u64)>,
-    algorithm: Option<Option<skyhaul_model::Algorithm>>,
+    hashing: Hashing,
 ) -> Result<Read> {
-    (|| read_once(engine, key, pin, range, algorithm))
+    (|| read_once(engine, key, pin, range, hashing))
         .retry(backoff())
         .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
         .await
@@ -40,7 +51,7 @@ async fn read_once(
     key: &str,
     pin: &Pin,
     range: Option<(u64, u64)>,
-    algorithm: Option<Option<skyhaul_model::Algorithm>>,
+    hashing: Hashing,
 ) -> Result<Read> {
     let request = ReadRequest {
         range,
@@ -48,8 +59,10 @@ async fn read_once(
         tags: range.is_none() && engine.wants_tags(),
     };
     let mut reader = engine.source.read(key, request).await?;
-    let kept = reader.info.checksum.as_ref().map(|sum| sum.algorithm);
-    let algorithm = algorithm.unwrap_or_else(|| engine.algorithm(kept));
+    let algorithm = match hashing {
+        Hashing::Suited => engine.algorithm(reader.info.checksum.as_ref().map(|sum| sum.algorithm)),
+        Hashing::With(algorithm) => algorithm,
+    };
     let mut hasher = algorithm.map(Hasher::new);
     let mut payload = Payload::new();
     while let Some(frame) = reader.body.try_next().await? {
@@ -70,9 +83,18 @@ async fn read_once(
     }
     let checksum = hasher.map(Hasher::finish);
     if range.is_none() {
-        compare(engine, key, checksum.as_ref(), reader.info.checksum.as_ref())?;
+        compare(
+            engine,
+            key,
+            checksum.as_ref(),
+            reader.info.checksum.as_ref(),
+        )?;
     }
-    Ok(Read { info: reader.info, payload, checksum })
+    Ok(Read {
+        info: reader.info,
+        payload,
+        checksum,
+    })
 }
 
 /// Whether a checksum of all bytes read equals the one that the source keeps; true only if there

@@ -18,7 +18,7 @@ use crate::engine::Engine;
 
 /// A creation that was sent is answered or given up within this time, so an upload of ours begins
 /// within it after the intent.
-const CREATION: Duration = Duration::from_secs(15 * 60);
+const CREATION: Duration = Duration::from_mins(15);
 
 /// An upload that this run works on.
 #[derive(Debug)]
@@ -54,7 +54,11 @@ const UNKNOWN: &str = "*";
 
 /// An object's upload key.
 pub(crate) fn key(task: &ObjectTask) -> UploadKey {
-    UploadKey { destination: 0, key: task.destination_key.clone(), attempt: task.attempt }
+    UploadKey {
+        destination: 0,
+        key: task.destination_key.clone(),
+        attempt: task.attempt,
+    }
 }
 
 impl Uploads {
@@ -86,9 +90,10 @@ impl Uploads {
 async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let key = key(task);
     let row = engine.state.upload(&engine.id, &key).await?;
-    if row.as_ref().is_some_and(|row| {
-        !matches!(row.status, UploadStatus::Intent | UploadStatus::Open)
-    }) {
+    if row
+        .as_ref()
+        .is_some_and(|row| !matches!(row.status, UploadStatus::Intent | UploadStatus::Open))
+    {
         return Ok(Found::Ended);
     }
     // From here on the object has a row, so that whatever happens to it is recorded once.
@@ -99,11 +104,19 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     // The head of the pinned version: its attributes go with the upload's creation.
     let info = engine
         .source
-        .stat(&task.source_key, &task.pin, row.token.is_none() && engine.wants_tags())
+        .stat(
+            &task.source_key,
+            &task.pin,
+            row.token.is_none() && engine.wants_tags(),
+        )
         .await?
         .ok_or_else(|| {
-            Error::new(Side::Source, ErrorKind::Changed, "it was deleted during the transfer")
-                .object(engine.source.uri(&task.source_key))
+            Error::new(
+                Side::Source,
+                ErrorKind::Changed,
+                "it was deleted during the transfer",
+            )
+            .object(engine.source.uri(&task.source_key))
         })?;
     let algorithm = engine.algorithm(info.checksum.as_ref().map(|sum| sum.algorithm));
     let opened = |token: UploadToken| {
@@ -130,12 +143,21 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         mtime,
         algorithm,
     };
-    let token = engine.destination.open_upload(&task.destination_key, request).await?;
-    let row = engine.state.upload_opened(&engine.id, &row.key, &token.0).await?;
+    let token = engine
+        .destination
+        .open_upload(&task.destination_key, request)
+        .await?;
+    let row = engine
+        .state
+        .upload_opened(&engine.id, &row.key, &token.0)
+        .await?;
     match row.token {
         Some(counts) if counts != token.0 => {
             // Another process was faster: its upload counts, ours goes.
-            engine.destination.abort_upload(&task.destination_key, &token).await?;
+            engine
+                .destination
+                .abort_upload(&task.destination_key, &token)
+                .await?;
             Ok(opened(UploadToken(counts)))
         }
         _ => Ok(opened(token)),
@@ -146,7 +168,10 @@ async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<Up
     let strangers = match engine.destination.uploads(&task.destination_key).await {
         Ok(uploads) => uploads.into_iter().map(|upload| upload.token.0).collect(),
         Err(error) => {
-            tracing::warn!(key = task.destination_key, "open uploads are unknown: {error}");
+            tracing::warn!(
+                key = task.destination_key,
+                "open uploads are unknown: {error}"
+            );
             vec![UNKNOWN.to_owned()]
         }
     };
@@ -181,7 +206,7 @@ pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result
         Err(error) => return Err(error),
     };
     // The store's clock may be a little behind or ahead of ours.
-    let skew = Duration::from_secs(60);
+    let skew = Duration::from_mins(1);
     let ours = |upload: &OpenUpload| {
         !row.strangers.contains(&upload.token.0)
             && upload.initiated.is_none_or(|begun| {
@@ -190,7 +215,12 @@ pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result
     };
     let mut empty = Vec::new();
     for upload in open.into_iter().filter(ours) {
-        if engine.destination.list_parts(key, &upload.token).await?.is_empty() {
+        if engine
+            .destination
+            .list_parts(key, &upload.token)
+            .await?
+            .is_empty()
+        {
             empty.push(upload.token);
         }
     }

@@ -87,10 +87,16 @@ async fn claim(
 ) -> Result<Option<skyhaul_state::GroupRow>> {
     for (shard, cursor) in cursors.iter_mut().enumerate() {
         let shard = shard as u32;
-        let mut row = engine.state.claim(&engine.id, shard, &engine.holder, *cursor).await?;
+        let mut row = engine
+            .state
+            .claim(&engine.id, shard, &engine.holder, *cursor)
+            .await?;
         if row.is_none() && cursor.is_some() {
             // Groups before the cursor may have been given back.
-            row = engine.state.claim(&engine.id, shard, &engine.holder, None).await?;
+            row = engine
+                .state
+                .claim(&engine.id, shard, &engine.holder, None)
+                .await?;
         }
         if let Some(row) = row {
             *cursor = Some(row.sequence);
@@ -106,7 +112,10 @@ pub async fn reclaim(engine: &Engine) -> Result<()> {
     for shard in 0..engine.state.shards() {
         let leased = Some(GroupStatus::Leased);
         loop {
-            let rows = engine.state.groups(&engine.id, shard, leased, None, 256).await?;
+            let rows = engine
+                .state
+                .groups(&engine.id, shard, leased, None, 256)
+                .await?;
             if rows.is_empty() {
                 break;
             }

@@ -41,13 +41,21 @@ impl Classifier<'_> {
     }
 
     /// A key that the source has, with what the destination has under the mapped key.
-    pub(crate) fn source(&self, source: ObjectEntry, destination: Option<ObjectEntry>) -> Option<Item> {
+    pub(crate) fn source(
+        &self,
+        source: ObjectEntry,
+        destination: Option<ObjectEntry>,
+    ) -> Option<Item> {
         let spec = &self.engine.spec;
         let mapped = spec.keys.map(&source.key)?;
-        if let Decision::Leave(_) = self.filters.decide(mapped.relative, source.size, source.mtime)
+        if let Decision::Leave(_) = self
+            .filters
+            .decide(mapped.relative, source.size, source.mtime)
         {
             let excluded = spec.delete.as_ref().is_some_and(|delete| delete.excluded);
-            return destination.filter(|_| excluded).map(|entry| Item::Delete(entry.key));
+            return destination
+                .filter(|_| excluded)
+                .map(|entry| Item::Delete(entry.key));
         }
         let mut task = ObjectTask {
             destination_key: mapped.destination,
@@ -73,7 +81,9 @@ impl Classifier<'_> {
                 ErrorKind::Archived,
                 format!(
                     "the object is archived{}",
-                    task.storage_class.as_ref().map_or(String::new(), |class| format!(" in {class}"))
+                    task.storage_class
+                        .as_ref()
+                        .map_or(String::new(), |class| format!(" in {class}"))
                 ),
             )
             .object(self.engine.source.uri(&task.source_key))
@@ -114,7 +124,11 @@ impl Classifier<'_> {
         let skipped = error.kind == ErrorKind::Unsupported;
         let incomplete = !skipped && error.kind != ErrorKind::Refused;
         let outcome = Outcome {
-            action: if skipped { Action::Skipped } else { Action::Failed },
+            action: if skipped {
+                Action::Skipped
+            } else {
+                Action::Failed
+            },
             source_key: error.object.clone(),
             destination_key: String::new(),
             destination: 0,
@@ -170,5 +184,11 @@ pub(crate) fn verdict(
         etag: entry.pin.etag.as_deref(),
         checksums: &known.destination_checksums,
     };
-    compare::verdict(spec.mode, spec.compare, spec.if_exists, &source, &destination)
+    compare::verdict(
+        spec.mode,
+        spec.compare,
+        spec.if_exists,
+        &source,
+        &destination,
+    )
 }

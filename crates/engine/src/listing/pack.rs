@@ -33,7 +33,11 @@ pub struct Packed {
 }
 
 fn empty() -> Segment {
-    Segment { version: SEGMENT_VERSION, objects: Vec::new(), chunks: Vec::new() }
+    Segment {
+        version: SEGMENT_VERSION,
+        objects: Vec::new(),
+        chunks: Vec::new(),
+    }
 }
 
 impl Packer {

@@ -19,7 +19,10 @@ pub async fn list_unordered(
     show: &mut (dyn FnMut(ListPage) + Send),
 ) -> Result<u64> {
     let shared = Arc::new(Shared::default());
-    let request = ListRequest { prefix: prefix.to_owned(), ..ListRequest::default() };
+    let request = ListRequest {
+        prefix: prefix.to_owned(),
+        ..ListRequest::default()
+    };
     let first = Scan::new(Arc::clone(&store), Arc::clone(&shared), request);
     let (pages, mut arrived) = mpsc::channel::<ListPage>(width * 2);
     let (cuts, mut new_scans) = mpsc::unbounded_channel::<Scan>();

@@ -90,7 +90,10 @@ pub async fn run(
             && let Some(row) = rows.pop()
         {
             let seen = row.lease.as_ref();
-            let row = engine.state.lease_range(&engine.id, row.id, &engine.holder, seen).await?;
+            let row = engine
+                .state
+                .lease_range(&engine.id, row.id, &engine.holder, seen)
+                .await?;
             let lease = row.lease.clone().ok_or_else(|| {
                 Error::control(ErrorKind::Internal, "a leased range has no lease")
             })?;

@@ -35,12 +35,18 @@ async fn decide(engine: &Engine, task: &ObjectTask, entry: &ObjectEntry) -> Resu
     loop {
         match verdict(engine, task, entry, &known) {
             Verdict::NeedsSourceMtime => {
-                let info = engine.source.stat(&task.source_key, &task.pin, false).await?;
+                let info = engine
+                    .source
+                    .stat(&task.source_key, &task.pin, false)
+                    .await?;
                 known.source_mtime =
                     MetadataTime::seen(info.and_then(|info| mtime::of(&info.attributes)));
             }
             Verdict::NeedsDestinationMtime => {
-                let info = engine.destination.stat(&entry.key, &Pin::default(), false).await?;
+                let info = engine
+                    .destination
+                    .stat(&entry.key, &Pin::default(), false)
+                    .await?;
                 known.destination_mtime =
                     MetadataTime::seen(info.and_then(|info| mtime::of(&info.attributes)));
             }
@@ -51,8 +57,12 @@ async fn decide(engine: &Engine, task: &ObjectTask, entry: &ObjectEntry) -> Resu
                     engine.source.stat(&task.source_key, &task.pin, false),
                     engine.destination.stat(&entry.key, &any, false),
                 )?;
-                known.source_checksums.extend(source.and_then(|info| info.checksum));
-                known.destination_checksums.extend(destination.and_then(|info| info.checksum));
+                known
+                    .source_checksums
+                    .extend(source.and_then(|info| info.checksum));
+                known
+                    .destination_checksums
+                    .extend(destination.and_then(|info| info.checksum));
             }
             Verdict::NeedsChecksums if engine.limits.read_to_compare => {
                 read_missing(engine, task, entry, &mut known).await?;
@@ -70,12 +80,29 @@ async fn read_missing(
     known: &mut Known,
 ) -> Result<()> {
     let source = async |algorithm| {
-        hash(engine, &engine.source, &task.source_key, &task.pin, algorithm).await
+        hash(
+            engine,
+            &engine.source,
+            &task.source_key,
+            &task.pin,
+            algorithm,
+        )
+        .await
     };
     let destination = async |algorithm| {
-        hash(engine, &engine.destination, &entry.key, &entry.pin, algorithm).await
+        hash(
+            engine,
+            &engine.destination,
+            &entry.key,
+            &entry.pin,
+            algorithm,
+        )
+        .await
     };
-    match (known.source_checksums.first(), known.destination_checksums.first()) {
+    match (
+        known.source_checksums.first(),
+        known.destination_checksums.first(),
+    ) {
         (Some(kept), _) => {
             let sum = destination(kept.algorithm).await?;
             known.destination_checksums.push(sum);
@@ -86,8 +113,7 @@ async fn read_missing(
         }
         (None, None) => {
             let algorithm = Algorithm::Crc64Nvme;
-            let (ours, theirs) =
-                futures::try_join!(source(algorithm), destination(algorithm))?;
+            let (ours, theirs) = futures::try_join!(source(algorithm), destination(algorithm))?;
             known.source_checksums.push(ours);
             known.destination_checksums.push(theirs);
         }
@@ -103,7 +129,10 @@ async fn hash(
     pin: &Pin,
     algorithm: Algorithm,
 ) -> Result<Checksum> {
-    let request = ReadRequest { pin: pin.clone(), ..ReadRequest::default() };
+    let request = ReadRequest {
+        pin: pin.clone(),
+        ..ReadRequest::default()
+    };
     let mut reader = store.read(key, request).await?;
     let mut hasher = Hasher::new(algorithm);
     while let Some(frame) = reader.body.try_next().await? {

@@ -86,29 +86,32 @@ impl Scan {
         let (page, right) = if let Some(proposal) = proposal {
             let (page, right) = tokio::join!(
                 fetch(self.ready.take(), &mut self.lister),
-                probe(&self.store, &self.shared, &self.prefix, self.upto.clone(), &proposal.at),
+                probe(
+                    &self.store,
+                    &self.shared,
+                    &self.prefix,
+                    self.upto.clone(),
+                    &proposal.at
+                ),
             );
-            match right? {
-                Some((lister, first)) => {
-                    let right = Self {
-                        store: Arc::clone(&self.store),
-                        shared: Arc::clone(&self.shared),
-                        prefix: self.prefix.clone(),
-                        upto: self.upto.replace(proposal.at.clone()),
-                        end: self.end.take(),
-                        lister,
-                        ready: Some(first),
-                        last: Some(proposal.at),
-                        hint: proposal.depth,
-                        spread: proposal.depth,
-                        ended: false,
-                    };
-                    (page?, Some(right))
-                }
-                None => {
-                    self.end = Some(proposal.at);
-                    (page?, None)
-                }
+            if let Some((lister, first)) = right? {
+                let right = Self {
+                    store: Arc::clone(&self.store),
+                    shared: Arc::clone(&self.shared),
+                    prefix: self.prefix.clone(),
+                    upto: self.upto.replace(proposal.at.clone()),
+                    end: self.end.take(),
+                    lister,
+                    ready: Some(first),
+                    last: Some(proposal.at),
+                    hint: proposal.depth,
+                    spread: proposal.depth,
+                    ended: false,
+                };
+                (page?, Some(right))
+            } else {
+                self.end = Some(proposal.at);
+                (page?, None)
             }
         } else {
             (fetch(self.ready.take(), &mut self.lister).await?, None)
@@ -120,7 +123,10 @@ impl Scan {
         // Before the first page nothing is known; a local walk gains nothing.
         let low = match &self.ready {
             Some(page) => page.entries.last().map(|entry| entry.key.as_str()),
-            None => self.last.as_deref().filter(|_| self.spread != 0 || self.hint != usize::MAX),
+            None => self
+                .last
+                .as_deref()
+                .filter(|_| self.spread != 0 || self.hint != usize::MAX),
         }?;
         if !self.store.capabilities().splittable_listing
             || !self.shared.may_cut()
@@ -135,7 +141,11 @@ impl Scan {
         let alphabet = self.shared.alphabet();
         let depth = |high: Option<&str>| {
             let floor = high.map_or(0, |high| split::first_difference(low, high));
-            if self.hint > floor && self.hint != usize::MAX { self.hint } else { self.spread }
+            if self.hint > floor && self.hint != usize::MAX {
+                self.hint
+            } else {
+                self.spread
+            }
         };
         let cut = split::cut(low, high, depth(high), &alphabet)?;
         cut.at.starts_with(self.prefix.as_str()).then_some(cut)

@@ -2,10 +2,10 @@
 //! groups, skipped outcomes and deletions. Idempotent: what is not published is listed again.
 
 use futures::{StreamExt as _, stream};
+use skyhaul_model::compare::IfExists;
 use skyhaul_model::group::Lease;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::Mode;
-use skyhaul_model::compare::IfExists;
 use skyhaul_model::{ObjectEntry, Result};
 use skyhaul_state::{ListCounts, ListSegmentKind, Publication, RangeRow};
 use skyhaul_stores::{ListPage, ListRequest};
@@ -88,7 +88,11 @@ impl RangeTask {
                 self.give_away(pool, right, permit).await?;
             }
             let Some(page) = page else {
-                let rest = self.row.upto.as_ref().and_then(|key| engine.spec.keys.map_bound(key));
+                let rest = self
+                    .row
+                    .upto
+                    .as_ref()
+                    .and_then(|key| engine.spec.keys.map_bound(key));
                 self.merge_rest(pool, rest.as_deref()).await?;
                 self.publish(pool, true).await?;
                 return Ok(StepEnd::Done);
@@ -105,7 +109,10 @@ impl RangeTask {
                 self.publish(pool, false).await?;
             }
             if is_last {
-                engine.state.release_range(&engine.id, self.row.id, &self.lease).await?;
+                engine
+                    .state
+                    .release_range(&engine.id, self.row.id, &self.lease)
+                    .await?;
                 return Ok(StepEnd::More);
             }
         }
@@ -120,8 +127,10 @@ impl RangeTask {
     ) -> Result<()> {
         let engine = &pool.engine;
         let at = self.source.upto().unwrap_or_default().to_owned();
-        let (left, new) =
-            engine.state.split_range(&engine.id, self.row.id, &self.lease, &at, true).await?;
+        let (left, new) = engine
+            .state
+            .split_range(&engine.id, self.row.id, &self.lease, &at, true)
+            .await?;
         self.row = left;
         if let Some(lease) = new.lease.clone() {
             pool.spawn(Self::new(pool, new, lease, Some(right)), permit);
@@ -132,7 +141,10 @@ impl RangeTask {
     /// Merges one page of the source with the destination's entries up to its last key.
     async fn merge(&mut self, pool: &Pool, page: ListPage) -> Result<()> {
         let engine = &pool.engine;
-        let classifier = Classifier { engine, filters: &pool.filters };
+        let classifier = Classifier {
+            engine,
+            filters: &pool.filters,
+        };
         for error in &page.refused {
             let (outcome, incomplete) = classifier.refused(error);
             self.counts.unlisted += u64::from(incomplete);
@@ -177,7 +189,9 @@ impl RangeTask {
         pool: &Pool,
         key: &str,
     ) -> Result<Option<ObjectEntry>> {
-        let Some(mut entries) = self.destination.take() else { return Ok(None) };
+        let Some(mut entries) = self.destination.take() else {
+            return Ok(None);
+        };
         let mut found = None;
         while let Some(entry) = entries.next_upto(Some(key)).await? {
             self.counts.destination_objects += 1;
@@ -193,8 +207,13 @@ impl RangeTask {
 
     /// Passes over the destination's entries after the source's last key.
     async fn merge_rest(&mut self, pool: &Pool, upto: Option<&str>) -> Result<()> {
-        let classifier = Classifier { engine: &pool.engine, filters: &pool.filters };
-        let Some(mut entries) = self.destination.take() else { return Ok(()) };
+        let classifier = Classifier {
+            engine: &pool.engine,
+            filters: &pool.filters,
+        };
+        let Some(mut entries) = self.destination.take() else {
+            return Ok(());
+        };
         while let Some(entry) = entries.next_upto(upto).await? {
             pool.engine.check_cancelled()?;
             self.counts.destination_objects += 1;
@@ -267,8 +286,10 @@ impl RangeTask {
             counts: std::mem::take(&mut self.counts),
             done,
         };
-        self.row =
-            engine.state.publish(&engine.id, self.row.id, &self.lease, publication).await?;
+        self.row = engine
+            .state
+            .publish(&engine.id, self.row.id, &self.lease, publication)
+            .await?;
         pool.published(published);
         Ok(())
     }

@@ -31,7 +31,10 @@ impl Alphabet {
         {
             return None;
         }
-        let range = (low.map_or(Unbounded, Excluded), high.map_or(Unbounded, Excluded));
+        let range = (
+            low.map_or(Unbounded, Excluded),
+            high.map_or(Unbounded, Excluded),
+        );
         let count = self.0.range(range).count();
         self.0.range(range).nth(count / 2).copied()
     }
