@@ -101,7 +101,10 @@ impl AttributePolicy {
             content_disposition: self.content_disposition.apply(source.content_disposition),
             cache_control: self.cache_control.apply(source.cache_control),
             expires: self.expires.apply(source.expires),
-            metadata: self.metadata.apply(Some(source.metadata)).unwrap_or_default(),
+            metadata: self
+                .metadata
+                .apply(Some(source.metadata))
+                .unwrap_or_default(),
             tags: self.tags.apply(source.tags),
             storage_class: self.storage_class.apply(source.storage_class),
         }
@@ -135,7 +138,10 @@ mod tests {
         assert_eq!(written.content_type.as_deref(), Some("text/html"));
         assert_eq!(written.cache_control, None);
         assert_eq!(written.metadata, source.metadata);
-        let off = AttributePolicy { metadata: Keep::Off, ..AttributePolicy::default() };
+        let off = AttributePolicy {
+            metadata: Keep::Off,
+            ..AttributePolicy::default()
+        };
         assert!(off.apply(source).metadata.is_empty());
     }
 }

@@ -137,12 +137,17 @@ impl Checksum {
     #[must_use]
     pub(crate) fn from_crc(algorithm: Algorithm, value: u64) -> Self {
         let bytes = value.to_be_bytes();
-        Self { algorithm, value: bytes[8 - algorithm.len()..].into() }
+        Self {
+            algorithm,
+            value: bytes[8 - algorithm.len()..].into(),
+        }
     }
 
     /// The integer value of a CRC.
     pub(crate) fn as_crc(&self) -> u64 {
-        self.value.iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+        self.value
+            .iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
     }
 
     /// The raw value, big-endian.
@@ -222,7 +227,10 @@ mod tests {
         let sum = Checksum::from_crc(Algorithm::Crc32c, 0x0102_0304);
         assert_eq!(sum.to_string(), "crc32c:01020304");
         assert_eq!(sum.to_string().parse::<Checksum>().unwrap(), sum);
-        assert_eq!(Checksum::from_base64(Algorithm::Crc32c, &sum.to_base64()).unwrap(), sum);
+        assert_eq!(
+            Checksum::from_base64(Algorithm::Crc32c, &sum.to_base64()).unwrap(),
+            sum
+        );
         let json = serde_json::to_string(&sum).unwrap();
         assert_eq!(serde_json::from_str::<Checksum>(&json).unwrap(), sum);
     }

@@ -202,7 +202,9 @@ mod tests {
 
     #[test]
     fn the_innermost_object_name_wins() {
-        let error = Error::control(ErrorKind::Invalid, "x").object("inner").object("outer");
+        let error = Error::control(ErrorKind::Invalid, "x")
+            .object("inner")
+            .object("outer");
         assert_eq!(error.object.as_deref(), Some("inner"));
     }
 }

@@ -7,16 +7,12 @@ use serde::{Deserialize, Serialize};
 use crate::id::HolderId;
 
 /// A listing range of a transfer: the owner of the groups that were found in it.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RangeId(pub u32);
 
 /// A group's identity inside its transfer: the range that it was found in and its ordinal there.
 /// Both are deterministic, so appending the same group twice is seen.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GroupId {
     /// The listing range, or [`GroupId::RETRY_RANGE`].
     pub range: RangeId,
@@ -58,7 +54,11 @@ impl Bitmap {
     /// All of the first `chunks` bits (at most 64).
     #[must_use]
     pub fn full(chunks: u32) -> Self {
-        Self(if chunks >= 64 { u64::MAX } else { (1 << chunks) - 1 })
+        Self(if chunks >= 64 {
+            u64::MAX
+        } else {
+            (1 << chunks) - 1
+        })
     }
 
     /// Whether bit `index` is set.

@@ -43,7 +43,11 @@ impl Hasher {
             Algorithm::Sha256 => State::Sha256(Sha256::new()),
             Algorithm::Md5 => State::Md5(Md5::new()),
         };
-        Self { algorithm, state, len: 0 }
+        Self {
+            algorithm,
+            state,
+            len: 0,
+        }
     }
 
     /// Adds bytes.
@@ -124,7 +128,10 @@ mod tests {
         assert_eq!(check(Algorithm::Crc32c), "e3069283");
         assert_eq!(check(Algorithm::Crc32), "cbf43926");
         assert_eq!(check(Algorithm::Md5), "25f9e794323b453885f5181f1b624d0b");
-        assert_eq!(check(Algorithm::Sha1), "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
+        assert_eq!(
+            check(Algorithm::Sha1),
+            "f7c3bc1d808e04732adf679965ccc34ca7ae3441"
+        );
         assert!(check(Algorithm::Sha256).starts_with("15e2b0d3c33891eb"));
     }
 

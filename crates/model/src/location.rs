@@ -42,7 +42,10 @@ impl Location {
     /// The same container with another path.
     #[must_use]
     pub fn with_path(&self, path: impl Into<String>) -> Self {
-        Self { path: path.into(), ..self.clone() }
+        Self {
+            path: path.into(),
+            ..self.clone()
+        }
     }
 }
 
@@ -54,7 +57,11 @@ impl FromStr for Location {
             if path.is_empty() {
                 Err(Error::invalid("an empty path").hint("`.` is this directory"))
             } else {
-                Ok(Self { scheme: Scheme::Local, container: String::new(), path: path.to_owned() })
+                Ok(Self {
+                    scheme: Scheme::Local,
+                    container: String::new(),
+                    path: path.to_owned(),
+                })
             }
         };
         let Some((scheme, rest)) = text.split_once("://") else {
@@ -68,13 +75,19 @@ impl FromStr for Location {
                     return Err(Error::invalid(format!("`{text}` names no valid bucket"))
                         .hint("the form is s3://BUCKET/KEY"));
                 }
-                Ok(Self { scheme: Scheme::S3, container: bucket.to_owned(), path: key.to_owned() })
+                Ok(Self {
+                    scheme: Scheme::S3,
+                    container: bucket.to_owned(),
+                    path: key.to_owned(),
+                })
             }
             "local" => local(rest),
             "file" => match rest.strip_prefix("localhost").unwrap_or(rest) {
                 path if path.starts_with('/') => local(path),
-                _ => Err(Error::invalid(format!("`{text}` is not an absolute file URI"))
-                    .hint("the form is file:///PATH")),
+                _ => Err(
+                    Error::invalid(format!("`{text}` is not an absolute file URI"))
+                        .hint("the form is file:///PATH"),
+                ),
             },
             other @ ("gs" | "gcs" | "az" | "azure" | "abfs" | "abfss" | "hdfs") => {
                 Err(Error::control(
@@ -83,8 +96,10 @@ impl FromStr for Location {
                 )
                 .hint("this version moves data between S3-compatible stores and local disk"))
             }
-            other => Err(Error::invalid(format!("unknown scheme `{other}://` in `{text}`"))
-                .hint("s3://BUCKET/KEY, file:///PATH, local://PATH or a plain path")),
+            other => Err(
+                Error::invalid(format!("unknown scheme `{other}://` in `{text}`"))
+                    .hint("s3://BUCKET/KEY, file:///PATH, local://PATH or a plain path"),
+            ),
         }
     }
 }
@@ -115,7 +130,10 @@ mod tests {
             ("s3://b/a//b/%20 é?x#y", "b", "a//b/%20 é?x#y"),
         ] {
             let location = parse(text);
-            assert_eq!((location.container.as_str(), location.path.as_str()), (bucket, key));
+            assert_eq!(
+                (location.container.as_str(), location.path.as_str()),
+                (bucket, key)
+            );
         }
     }
 

@@ -23,7 +23,11 @@ impl Default for PartPolicy {
     /// Parts of 16 MiB from 32 MiB on: small enough that a destination's memory is connections
     /// times window, large enough that requests do not dominate.
     fn default() -> Self {
-        Self { threshold: 32 * MIB, part_size: 16 * MIB, multipart: true }
+        Self {
+            threshold: 32 * MIB,
+            part_size: 16 * MIB,
+            multipart: true,
+        }
     }
 }
 
@@ -34,9 +38,7 @@ impl Default for PartPolicy {
 /// # Errors
 /// Refused, if the store cannot hold an object of this size under this policy.
 pub fn part_size(size: u64, policy: &PartPolicy, rules: &PartRules) -> Result<Option<u64>> {
-    let refuse = |message: String| {
-        Err(Error::new(Side::Destination, ErrorKind::Refused, message))
-    };
+    let refuse = |message: String| Err(Error::new(Side::Destination, ErrorKind::Refused, message));
     if size > rules.max_object {
         return refuse(format!(
             "an object of {size} bytes is larger than the store's limit of {} bytes",
@@ -58,8 +60,16 @@ pub fn part_size(size: u64, policy: &PartPolicy, rules: &PartRules) -> Result<Op
     }
     let least = size.div_ceil(u64::from(rules.max_parts));
     // Raised sizes are whole MiB, so that ranges stay aligned.
-    let least = if least > policy.part_size { least.next_multiple_of(MIB) } else { least };
-    let part = policy.part_size.max(least).max(rules.min_part).min(rules.max_part);
+    let least = if least > policy.part_size {
+        least.next_multiple_of(MIB)
+    } else {
+        least
+    };
+    let part = policy
+        .part_size
+        .max(least)
+        .max(rules.min_part)
+        .min(rules.max_part);
     Ok((part < size).then_some(part))
 }
 
@@ -86,7 +96,9 @@ mod tests {
     fn the_largest_object_of_s3_fits() {
         let rules = Capabilities::s3().parts;
         let size = 10_000 * (5 << 30);
-        let part = part_size(size, &PartPolicy::default(), &rules).unwrap().unwrap();
+        let part = part_size(size, &PartPolicy::default(), &rules)
+            .unwrap()
+            .unwrap();
         assert_eq!((part, part_count(size, part)), (5 << 30, 10_000));
         let error = part_size(size + 1, &PartPolicy::default(), &rules).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Refused);
@@ -97,8 +109,14 @@ mod tests {
         let rules = Capabilities::s3().parts;
         let policy = PartPolicy::default();
         assert_eq!(part_size(0, &policy, &rules).unwrap(), None);
-        assert_eq!(part_size(policy.threshold - 1, &policy, &rules).unwrap(), None);
-        let single = PartPolicy { multipart: false, ..policy };
+        assert_eq!(
+            part_size(policy.threshold - 1, &policy, &rules).unwrap(),
+            None
+        );
+        let single = PartPolicy {
+            multipart: false,
+            ..policy
+        };
         assert_eq!(part_size(5 << 30, &single, &rules).unwrap(), None);
         assert!(part_size((5 << 30) + 1, &single, &rules).is_err());
     }

@@ -43,7 +43,8 @@ impl ObjectTask {
     /// Number of parts; 1 for an object written in one piece.
     #[must_use]
     pub fn part_count(&self) -> u32 {
-        self.part_size.map_or(1, |part| parts::part_count(self.size, part))
+        self.part_size
+            .map_or(1, |part| parts::part_count(self.size, part))
     }
 }
 
@@ -85,7 +86,8 @@ impl Segment {
         match *chunk {
             Chunk::Range { object, part } => {
                 let task = &self.objects[object as usize];
-                task.part_size.map_or(task.size, |size| parts::part_range(task.size, size, part).1)
+                task.part_size
+                    .map_or(task.size, |size| parts::part_range(task.size, size, part).1)
             }
             Chunk::Bundle { first, count } => {
                 self.bundle(first, count).iter().map(|task| task.size).sum()
@@ -110,9 +112,11 @@ impl Segment {
         }
         let objects = self.objects.len() as u64;
         let fits = |chunk: &Chunk| match *chunk {
-            Chunk::Range { object, part } => self.objects.get(object as usize).is_some_and(|task| {
-                task.part_size != Some(0) && (1..=task.part_count()).contains(&part)
-            }),
+            Chunk::Range { object, part } => {
+                self.objects.get(object as usize).is_some_and(|task| {
+                    task.part_size != Some(0) && (1..=task.part_count()).contains(&part)
+                })
+            }
             Chunk::Bundle { first, count } => {
                 count > 0 && u64::from(first) + u64::from(count) <= objects
             }

@@ -142,7 +142,10 @@ impl TransferSpec {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest as _, Sha256};
-        let timeless = Self { now: jiff::Timestamp::UNIX_EPOCH, ..self.clone() };
+        let timeless = Self {
+            now: jiff::Timestamp::UNIX_EPOCH,
+            ..self.clone()
+        };
         // A struct of plain values always serialises.
         let json = serde_json::to_vec(&timeless).unwrap_or_default();
         hex::encode(&Sha256::digest(&json)[..16])
