@@ -37,20 +37,6 @@ impl Context {
         Config::resolve(&self.document()?, environment, &flags)
     }
 
-    /// The driver with this configuration.
-    pub(crate) fn embedded(&self, config: &Config) -> Result<Embedded> {
-        Embedded::open(config.settings()?)
-    }
-
-    /// The driver with the flags that tests use as well.
-    pub(crate) fn embedded_with(&self, config: &Config, speed: &SpeedArgs) -> Result<Embedded> {
-        Embedded::open(Settings {
-            slice_pages: speed.slice_pages,
-            slice_chunks: speed.slice_chunks,
-            ..config.settings()?
-        })
-    }
-
     /// Stdout for many lines.
     pub(crate) fn lines(&self) -> Lines {
         Lines::new(self.cancel.clone())
@@ -66,6 +52,20 @@ impl Context {
             () = self.cancel.cancelled() => Err(exit::interrupted()),
         }
     }
+}
+
+/// The driver with this configuration.
+pub(crate) fn driver(config: &Config) -> Result<Embedded> {
+    Embedded::open(config.settings()?)
+}
+
+/// The same with the flags that only tests use.
+pub(crate) fn sliced_driver(config: &Config, speed: &SpeedArgs) -> Result<Embedded> {
+    Embedded::open(Settings {
+        slice_pages: speed.slice_pages,
+        slice_chunks: speed.slice_chunks,
+        ..config.settings()?
+    })
 }
 
 /// The error of a runtime that cannot be made.

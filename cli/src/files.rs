@@ -47,27 +47,26 @@ pub(crate) fn replace(path: &Path, text: &str, private: bool) -> Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
+        #[cfg(unix)]
         if !private {
-            file.as_file().set_permissions(permissions(&real)?)?;
+            file.as_file().set_permissions(permissions(&real))?;
         }
+        #[cfg(not(unix))]
+        let _ = private;
         file.persist(&real).map_err(|error| error.error)?;
         Ok(())
     };
     write().map_err(|cause| failed("write the file", path, cause))
 }
 
-/// Those of the file, or the ordinary ones of a new file.
-fn permissions(path: &Path) -> std::io::Result<std::fs::Permissions> {
-    match std::fs::metadata(path) {
-        Ok(metadata) => Ok(metadata.permissions()),
-        #[cfg(unix)]
-        Err(_) => {
-            use std::os::unix::fs::PermissionsExt as _;
-            Ok(std::fs::Permissions::from_mode(0o644))
-        }
-        #[cfg(not(unix))]
-        Err(error) => Err(error),
-    }
+/// Those of the file that is there, or of an ordinary new one.
+#[cfg(unix)]
+fn permissions(path: &Path) -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::metadata(path).map_or_else(
+        |_| std::fs::Permissions::from_mode(0o644),
+        |metadata| metadata.permissions(),
+    )
 }
 
 /// The lines of a list file that carry something: blank lines and comments (`#`, `;`) do not.

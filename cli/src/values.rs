@@ -125,8 +125,8 @@ mod tests {
         assert_eq!(rate("50MB/s"), Ok(Some(50_000_000)));
         assert_eq!(rate("off"), Ok(None));
         assert!(rate("0").is_err());
-        assert_eq!(duration("7d"), Ok(Duration::from_secs(7 * 24 * 3600)));
-        assert_eq!(duration("24h"), Ok(Duration::from_secs(24 * 3600)));
+        assert_eq!(duration("7d"), Ok(Duration::from_hours(7 * 24)));
+        assert_eq!(duration("24h"), Ok(Duration::from_hours(24)));
         assert!(duration("7").is_err());
         assert!(duration("soon").is_err());
     }

@@ -97,8 +97,8 @@ fn nonsense_is_refused_with_a_reason() {
             "percentage",
         ),
         (
-            &["sync", "a", "b", "--delete", "--max-delete", "-1"],
-            "max-delete",
+            &["sync", "a", "b", "--delete", "--max-delete=-1"],
+            "percentage",
         ),
         (
             &["sync", "a", "b", "-c", "--size-only"],

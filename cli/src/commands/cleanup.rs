@@ -3,14 +3,14 @@
 use skyhaul_model::Result;
 
 use crate::args::CleanupArgs;
-use crate::context::Context;
+use crate::context::{Context, driver};
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::text;
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &CleanupArgs) -> Result<u8> {
-    let embedded = context.embedded(&context.config(args.overrides())?)?;
+    let embedded = driver(&context.config(args.overrides())?)?;
     let work = Box::pin(embedded.cleanup(args.id.as_ref(), args.all));
     let cleaned = context.unless_cancelled(work).await?;
     let mut lines = context.lines();

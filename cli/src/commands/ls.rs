@@ -4,7 +4,7 @@ use skyhaul_model::Result;
 use skyhaul_workflow::embedded::LsEntry;
 
 use crate::args::LsArgs;
-use crate::context::Context;
+use crate::context::{Context, sliced_driver};
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::{Lines, text};
@@ -20,7 +20,7 @@ struct Total {
 pub(crate) async fn run(context: &Context, args: &LsArgs) -> Result<u8> {
     let config = context.config(args.speed.overrides())?;
     let endpoint = args.side.endpoint(&config)?;
-    let embedded = context.embedded_with(&config, &args.speed)?;
+    let embedded = sliced_driver(&config, &args.speed)?;
     let mut lines = context.lines();
     let mut total = Total::default();
     let json = context.global.json;

@@ -6,14 +6,14 @@ use super::transfer;
 use crate::args::ResumeArgs;
 use crate::config::Name;
 use crate::confirm;
-use crate::context::Context;
+use crate::context::{Context, sliced_driver};
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<u8> {
     let mut overrides = args.speed.overrides();
     overrides.extend(args.consent.overrides());
     let config = context.config(overrides)?;
-    let embedded = context.embedded_with(&config, &args.speed)?;
+    let embedded = sliced_driver(&config, &args.speed)?;
     if let Some(id) = &args.id
         && embedded.transfer(id).await?.row.spec.delete.is_some()
     {

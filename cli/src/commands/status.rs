@@ -5,14 +5,14 @@ use skyhaul_state::TransferStatus;
 use skyhaul_workflow::embedded::TransferInfo;
 
 use crate::args::StatusArgs;
-use crate::context::Context;
+use crate::context::{Context, driver};
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::{Lines, text};
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<u8> {
-    let embedded = context.embedded(&context.config(Vec::new())?)?;
+    let embedded = driver(&context.config(Vec::new())?)?;
     let mut lines = context.lines();
     let transfers = match &args.id {
         Some(id) => vec![embedded.transfer(id).await?],

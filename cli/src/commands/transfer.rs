@@ -8,7 +8,7 @@ use skyhaul_workflow::{CopyRequest, Embedded, Event, Summary};
 
 use crate::args::{HowArgs, WhatArgs};
 use crate::config::{Config, Name};
-use crate::context::Context;
+use crate::context::{Context, sliced_driver};
 use crate::output::schema::{Body, Line};
 use crate::output::text;
 use crate::{confirm, exit};
@@ -26,7 +26,7 @@ pub(crate) async fn request(
     if deletes && !what.dry_run {
         confirm::possible(yes)?;
     }
-    let embedded = context.embedded_with(config, &how.speed)?;
+    let embedded = sliced_driver(config, &how.speed)?;
     let spec = context
         .unless_cancelled(Box::pin(embedded.plan(request)))
         .await?;

@@ -4,7 +4,7 @@ use skyhaul_model::Result;
 use skyhaul_workflow::embedded::Difference;
 
 use crate::args::VerifyArgs;
-use crate::context::Context;
+use crate::context::{Context, sliced_driver};
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::text;
@@ -13,7 +13,7 @@ use crate::output::text;
 pub(crate) async fn run(context: &Context, args: &VerifyArgs) -> Result<u8> {
     let config = context.config(args.overrides())?;
     let request = args.request(&config)?;
-    let embedded = context.embedded_with(&config, &args.speed)?;
+    let embedded = sliced_driver(&config, &args.speed)?;
     let mut lines = context.lines();
     let json = context.global.json;
     let mut show = |key: String, difference: Difference| {

@@ -59,7 +59,7 @@ impl Document {
             let value = item
                 .as_value()
                 .ok_or_else(|| "a single value is wanted".to_owned())
-                .and_then(|value| key.kind.from_toml(value))
+                .and_then(|value| key.kind.parse_toml(value))
                 .map_err(|message| self.blame(Error::invalid(format!("`{name}`: {message}"))))?;
             found.push((key.id, value));
         }
@@ -160,7 +160,7 @@ impl Document {
             .and_then(Item::as_value)
             .map(|value| match value.as_str() {
                 Some(text) => text.to_owned(),
-                None => value.to_string().trim().to_owned(),
+                None => value.clone().decorated("", "").to_string(),
             }))
     }
 

@@ -126,7 +126,7 @@ pub(crate) fn remotes(text: &str) -> Result<Vec<Remote>> {
     }
     let file = parse(text)?;
     let mut found = Vec::new();
-    for (section, fields) in file.iter() {
+    for (section, fields) in &file {
         let field = |name: &str| {
             fields
                 .get(name)

@@ -69,7 +69,7 @@ impl Kind {
     }
 
     /// The value in a TOML file: of its natural type, or as text.
-    pub(crate) fn from_toml(self, item: &toml_edit::Value) -> Result<Value, String> {
+    pub(crate) fn parse_toml(self, item: &toml_edit::Value) -> Result<Value, String> {
         match item {
             toml_edit::Value::String(text) => self.parse(text.value()),
             toml_edit::Value::Integer(number) => self.parse(&number.value().to_string()),
@@ -112,7 +112,7 @@ impl fmt::Display for Value {
 fn exact(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
         .into_iter()
-        .find(|(shift, _)| bytes > 0 && bytes % (1 << shift) == 0)
+        .find(|(shift, _)| bytes > 0 && bytes.is_multiple_of(1 << shift))
         .map_or_else(
             || bytes.to_string(),
             |(shift, unit)| format!("{}{unit}", bytes >> shift),
@@ -140,12 +140,12 @@ mod tests {
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.to_string(), text);
-            assert_eq!(kind.from_toml(&value.to_toml()), Ok(value));
+            assert_eq!(kind.parse_toml(&value.to_toml()), Ok(value));
         }
         assert!(Kind::Mebibytes.parse("16M").is_err());
         assert!(
             Kind::Switch
-                .from_toml(&toml_edit::Array::new().into())
+                .parse_toml(&toml_edit::Array::new().into())
                 .is_err()
         );
     }

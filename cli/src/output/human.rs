@@ -1,5 +1,6 @@
 //! The screen of people: a live bar on a terminal, plain lines elsewhere, results on stdout.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -125,11 +126,12 @@ fn progress_line(numbers: &ProgressEvent, speed: Speed) -> String {
         text::speed(speed.bytes),
         text::pace(speed.objects),
     );
+    // Writing to a String cannot fail.
     if let Some(eta) = speed.eta {
-        line.push_str(&format!(", {} left", text::time(eta)));
+        let _ = write!(line, ", {} left", text::time(eta));
     }
     if numbers.failed > 0 {
-        line.push_str(&format!(", {} failed", numbers.failed));
+        let _ = write!(line, ", {} failed", numbers.failed);
     }
     line
 }
