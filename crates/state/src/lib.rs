@@ -5,6 +5,7 @@ mod fault;
 pub mod segments;
 mod sqlite;
 pub mod state;
+pub mod suite;
 
 pub use segments::{SegmentKind, SegmentStore, Segments};
 pub use sqlite::SqliteState;

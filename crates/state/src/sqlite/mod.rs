@@ -9,6 +9,8 @@ mod connection;
 mod failure;
 mod groups;
 mod ranges;
+#[cfg(test)]
+mod tests;
 mod totals;
 mod transfers;
 mod uploads;
