@@ -203,7 +203,7 @@ mod tests {
         Incoming::new(
             body,
             len,
-            Duration::from_secs(60),
+            Duration::from_mins(1),
             Side::Source,
             "s3://b/k".into(),
         )

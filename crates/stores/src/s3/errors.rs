@@ -276,9 +276,9 @@ pub(super) fn refused(context: &Context, key: Option<&str>, refusal: &Refusal) -
         .filter(|text| !text.is_empty())
         .collect();
     if words.is_empty() {
-        message.push_str(&format!(" [HTTP {}]", refusal.status));
+        message = format!("{message} [HTTP {}]", refusal.status);
     } else {
-        message.push_str(&format!(" [{}]", words.join(": ").trim_end_matches('.')));
+        message = format!("{message} [{}]", words.join(": ").trim_end_matches('.'));
     }
     let mut error = Error::new(context.side, kind, message);
     if let Some(hint) = hint(context, kind, refusal) {

@@ -66,7 +66,7 @@ impl Default for S3Options {
             encryption: None,
             credentials: None,
             max_connections: 256,
-            stall: Duration::from_secs(60),
+            stall: Duration::from_mins(1),
         }
     }
 }

@@ -16,14 +16,14 @@ const ATTEMPTS: u32 = 8;
 /// Attempts while finding out whether the service is there at all.
 pub(super) const FEW_ATTEMPTS: u32 = 3;
 /// Throttling is waited out this long before the call gives up and leaves the rest to the caller.
-const THROTTLE_PATIENCE: Duration = Duration::from_secs(900);
+const THROTTLE_PATIENCE: Duration = Duration::from_mins(15);
 const BASE_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(20);
 
 /// How long a request may take without a sign of life.
-pub(super) const QUICK: Duration = Duration::from_secs(60);
+pub(super) const QUICK: Duration = Duration::from_mins(1);
 /// For requests that make the service work: completions and copies.
-pub(super) const SLOW: Duration = Duration::from_secs(1_800);
+pub(super) const SLOW: Duration = Duration::from_mins(30);
 
 /// What a call is about and how it is tried.
 #[derive(Debug, Clone, Copy)]

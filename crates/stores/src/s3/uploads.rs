@@ -11,7 +11,7 @@ use super::retry::Call;
 use crate::store::{OpenUpload, UploadToken};
 
 impl Bucket {
-    /// ListParts, all pages.
+    /// `ListParts`, all pages.
     pub(super) async fn parts(&self, key: &str, token: &UploadToken) -> Result<Vec<PartReceipt>> {
         let mut parts = Vec::new();
         let mut marker: Option<String> = None;
@@ -76,7 +76,7 @@ impl Bucket {
         }
     }
 
-    /// ListMultipartUploads of exactly this key. Uploads come in key order, and the key itself is
+    /// `ListMultipartUploads` of exactly this key. Uploads come in key order, and the key itself is
     /// the first that has it as a prefix.
     pub(super) async fn open_uploads(&self, key: &str) -> Result<Vec<OpenUpload>> {
         let mut uploads = Vec::new();
