@@ -323,7 +323,12 @@ pub struct Progress {
 ///
 /// Errors: `LeaseLost` when a fenced write finds another lease, `NotFound` for rows that do not
 /// exist, `Unreachable`/`Service`/`Full` (control side) for the backend's own failures. All methods
-/// may be repeated after a lost reply with the same arguments and give the same result.
+/// may be repeated after a lost reply with the same arguments and give the same result, but for
+/// those that say otherwise. Lists of a transfer that does not exist are empty.
+///
+/// A lease is known by its holder and fence; its counter only tells observers that the holder
+/// lives. So fenced methods take any copy of the lease, while those that take over compare the
+/// whole of what was seen. Exclusion is between holders: a process keeps its own tasks apart.
 #[async_trait]
 pub trait TransferState: Debug + Send + Sync {
     /// Adds a transfer and its first range (everything), or finds it. The same id with another
@@ -336,7 +341,8 @@ pub trait TransferState: Debug + Send + Sync {
     /// All transfers, newest first.
     async fn transfers(&self) -> Result<Vec<TransferRow>>;
 
-    /// Changes a transfer's row if its revision is still `revision`, else `LeaseLost`.
+    /// Changes a transfer's row if its revision is still `revision`, else `LeaseLost`; so a
+    /// repetition is `LeaseLost` too, and of two that make the same change one wins.
     async fn change(
         &self,
         id: &TransferId,
@@ -352,7 +358,7 @@ pub trait TransferState: Debug + Send + Sync {
 
     /// Leases a range that is not done. `seen` is the lease that the caller may take over (it saw
     /// it unchanged for a whole term, or proved its holder dead); `None` takes only a free one.
-    /// `LeaseLost` if the row holds another lease.
+    /// `LeaseLost` if the row holds another lease, or the range is listed already.
     async fn lease_range(
         &self,
         id: &TransferId,
@@ -361,7 +367,9 @@ pub trait TransferState: Debug + Send + Sync {
         seen: Option<&Lease>,
     ) -> Result<RangeRow>;
 
-    /// Publishes what a slice found and moves the cursor: atomic, fenced.
+    /// Publishes what a slice found and moves the cursor: atomic, fenced. Raises the lease's
+    /// counter; the end of the listing frees the range. `Invalid` if the cursor goes back or
+    /// leaves the range.
     async fn publish(
         &self,
         id: &TransferId,
@@ -382,7 +390,7 @@ pub trait TransferState: Debug + Send + Sync {
         lease_new: bool,
     ) -> Result<(RangeRow, RangeRow)>;
 
-    /// Gives a range back.
+    /// Gives a range back. One that is free since then, or listed, is no error.
     async fn release_range(&self, id: &TransferId, range: RangeId, lease: &Lease) -> Result<()>;
 
     /// Segments that the listing wrote, of one kind.
@@ -393,7 +401,10 @@ pub trait TransferState: Debug + Send + Sync {
         1
     }
 
-    /// Claims the first pending group of a shard whose sequence is greater than `after`.
+    /// Claims the first pending group of a shard whose sequence is greater than `after`. Groups may
+    /// become pending, or be added, behind a cursor: `None` is final only for `after: None`.
+    /// A repetition claims another group; the one whose reply was lost is never renewed and taken
+    /// over in the end.
     async fn claim(
         &self,
         id: &TransferId,
@@ -411,11 +422,12 @@ pub trait TransferState: Debug + Send + Sync {
         holder: &HolderId,
     ) -> Result<GroupRow>;
 
-    /// Renews a lease: raises its counter.
+    /// Renews a lease: raises its counter, each time.
     async fn renew(&self, id: &TransferId, group: GroupId, lease: &Lease) -> Result<Lease>;
 
-    /// Records finished chunks; all done ends the group. Repeating a record changes nothing.
-    /// A bitmap that overlaps what is done without being a repetition is `Invalid`.
+    /// Records finished chunks; all done ends the group, else the lease is renewed by it. Repeating
+    /// a record (same chunks, same receipts) changes nothing. A bitmap that overlaps what is done
+    /// without being a repetition is `Invalid`.
     async fn record(
         &self,
         id: &TransferId,
@@ -424,7 +436,8 @@ pub trait TransferState: Debug + Send + Sync {
         record: Record,
     ) -> Result<GroupRow>;
 
-    /// Gives a group back: pending again, what is done stays done.
+    /// Gives a group back: pending again, what is done stays done. One that is pending since then,
+    /// or done, is no error.
     async fn release(&self, id: &TransferId, group: GroupId, lease: &Lease) -> Result<()>;
 
     /// One group.
@@ -444,6 +457,7 @@ pub trait TransferState: Debug + Send + Sync {
     async fn upload_intent(&self, id: &TransferId, upload: NewUpload) -> Result<UploadRow>;
 
     /// Records an upload's token if none is recorded; the row returned names the one that counts.
+    /// Also for an upload that ended meanwhile, so that it can be aborted.
     async fn upload_opened(
         &self,
         id: &TransferId,
@@ -462,7 +476,8 @@ pub trait TransferState: Debug + Send + Sync {
 
     /// Moves an upload from one of `from` to `to`; returns whether this call or an earlier one
     /// with the same `to` did it (false: the row is in another status). The first such call sets
-    /// the result, if it gives one and the row has none.
+    /// the result, if it gives one and the row has none. `Invalid`: a result for an upload that does
+    /// not end, or an ended one that would go on.
     async fn upload_status(
         &self,
         id: &TransferId,

@@ -157,7 +157,7 @@ pub(super) fn lease(
     if let Some(held) = &stored.row.lease {
         let repeated = held.holder == holder
             && held.counter == 0
-            && seen.is_none_or(|seen| held.fence == seen.fence + 1);
+            && seen.is_none_or(|seen| held.fence > seen.fence);
         if repeated {
             return Ok(stored.row);
         }

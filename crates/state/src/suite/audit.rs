@@ -11,26 +11,23 @@ use super::model::Model;
 use super::operation::{Operation, Reply};
 use crate::{GroupRow, ListSegmentKind, Record, TransferState, UploadStatus};
 
-/// Learns where the backend put groups that were just added: each in one shard, after all that
-/// are there, in the order of their ordinals.
+/// Learns where the backend put groups that were just added: each in one shard, in a place of its
+/// own that it keeps.
 pub(super) async fn place(model: &mut Model, state: &dyn TransferState) -> Result<(), String> {
     for (id, transfer) in &mut model.transfers {
         if transfer.groups.values().all(|group| group.shard.is_some()) {
             continue;
         }
         for shard in 0..model.shards {
-            let placed = transfer
-                .groups
-                .values()
-                .filter(|group| group.shard == Some(shard));
-            let last = placed.map(|group| group.row.sequence).max();
-            let found = state.groups(id, shard, None, last, usize::MAX).await;
-            let mut previous = last;
+            let found = state.groups(id, shard, None, None, usize::MAX).await;
+            let mut previous = None;
             for row in found.map_err(|error| error.to_string())? {
                 let Some(group) = transfer.groups.get_mut(&row.id) else {
                     return Err(format!("{id}: group {} appeared from nowhere", row.id));
                 };
-                if group.shard.is_some() || previous.is_some_and(|last| last >= row.sequence) {
+                let new = group.shard.is_none();
+                let kept = (group.shard, group.row.sequence) == (Some(shard), row.sequence);
+                if !(new || kept) || previous.is_some_and(|previous| previous >= row.sequence) {
                     return Err(format!("{id}: group {} is not where it was put", row.id));
                 }
                 previous = Some(row.sequence);

@@ -339,13 +339,10 @@ impl Transfer {
         if range.row.done {
             return Err(ErrorKind::LeaseLost);
         }
-        let fence = seen.map(|seen| seen.fence + 1);
+        let later = |held: &Lease| seen.is_none_or(|seen| held.fence > seen.fence);
         match range.row.lease.clone() {
             // Said before, and nothing was done under it since.
-            Some(held)
-                if held.holder == holder
-                    && held.counter == 0
-                    && fence.unwrap_or(held.fence) == held.fence => {}
+            Some(held) if held.holder == holder && held.counter == 0 && later(&held) => {}
             Some(held) if seen != Some(&held) => return Err(ErrorKind::LeaseLost),
             _ => range.give(holder),
         }
