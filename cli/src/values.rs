@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use skyhaul_model::Error;
 use skyhaul_model::spec::ChecksumPolicy;
 
 /// A size in bytes: `4096`, `16M` or `16MiB` (binary), `16MB` (decimal).
@@ -82,6 +83,15 @@ pub(crate) fn checksum(text: &str) -> Result<ChecksumPolicy, String> {
             .parse()
             .map(ChecksumPolicy::Always)
             .map_err(|_| "auto, none, crc64nvme, crc32c, crc32, sha1, sha256 or md5".to_owned()),
+    }
+}
+
+/// What an error of a value says, where the flag is named anyway.
+#[allow(clippy::needless_pass_by_value)] // the form that `map_err` asks for
+pub(crate) fn message(error: Error) -> String {
+    match &error.hint {
+        Some(hint) => format!("{} ({hint})", error.message),
+        None => error.message.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use clap::Args;
 use skyhaul_model::guard::{DeleteLimit, DeletePolicy};
 
 use crate::config::{Name, Value};
+use crate::values;
 
 /// Whether and how much a sync deletes.
 #[derive(Debug, Clone, Default, Args)]
@@ -54,13 +55,5 @@ impl YesArgs {
 }
 
 fn limit(text: &str) -> Result<DeleteLimit, String> {
-    let limit = match text.strip_suffix('%') {
-        Some(number) => number
-            .parse()
-            .ok()
-            .filter(|percent| *percent <= 100)
-            .map(DeleteLimit::Percent),
-        None => text.parse().ok().map(DeleteLimit::Count),
-    };
-    limit.ok_or_else(|| "a number of objects or a percentage is wanted: 50, 10%".to_owned())
+    text.parse().map_err(values::message)
 }

@@ -6,14 +6,10 @@ use skyhaul_model::{Location, Result, Scheme};
 
 use crate::config::endpoints::{NamedEndpoint, url};
 use crate::config::{Config, Name};
+use crate::values;
 
-/// A place, with an error that says what the forms are.
-pub(crate) fn location(text: &str) -> Result<Location, String> {
-    text.parse()
-        .map_err(|error: skyhaul_model::Error| match error.hint {
-            Some(hint) => format!("{} ({hint})", error.message),
-            None => error.message,
-        })
+fn location(text: &str) -> Result<Location, String> {
+    text.parse().map_err(values::message)
 }
 
 /// The flags of one side, or of both: the same names under another prefix.
@@ -45,7 +41,7 @@ macro_rules! side {
             profile: Option<String>,
             #[arg(
                 id = concat!($prefix, "path-style"), long = concat!($prefix, "path-style"),
-                value_name = "BOOL", value_parser = crate::values::switch,
+                value_name = "BOOL", value_parser = values::switch,
                 num_args = 0..=1, require_equals = true, default_missing_value = "true",
                 help = concat!("Path-style addressing (bucket in the path) at ", $of)
             )]
@@ -84,7 +80,7 @@ side!(OnlyFlags, "", "the service");
 pub(crate) struct PayArgs {
     /// Agree to pay for requests to requester-pays buckets
     #[arg(
-        long, value_name = "BOOL", value_parser = crate::values::switch,
+        long, value_name = "BOOL", value_parser = values::switch,
         num_args = 0..=1, require_equals = true, default_missing_value = "true"
     )]
     pub(crate) requester_pays: Option<bool>,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use skyhaul_model::Result;
 use skyhaul_model::filter::{FilterRule, FilterSpec};
-use skyhaul_model::{Error, Result};
 
 use crate::{files, values};
 
@@ -111,75 +111,48 @@ impl Args for FilterArgs {
 impl FilterArgs {
     /// Reads the files named and puts the rules in order.
     pub(crate) fn spec(&self) -> Result<FilterSpec> {
-        let mut rules = Vec::new();
-        let mut includes = false;
-        let rule = |include: bool, pattern: &str| FilterRule {
-            include,
-            pattern: pattern.to_owned(),
+        let flags = &self.flags;
+        let mut spec = FilterSpec {
+            min_size: flags.min_size,
+            max_size: flags.max_size,
+            min_age_s: flags.min_age.map(|age| age.as_secs()),
+            max_age_s: flags.max_age.map(|age| age.as_secs()),
+            ..FilterSpec::default()
         };
+        let mut includes = false;
         for source in &self.ordered {
             match source {
-                Source::Include(pattern) => rules.push(rule(true, pattern)),
-                Source::Exclude(pattern) => rules.push(rule(false, pattern)),
-                Source::Filter(line) => add(&mut rules, line)?,
+                Source::Include(pattern) => spec.rules.push(FilterRule::include(pattern)),
+                Source::Exclude(pattern) => spec.rules.push(FilterRule::exclude(pattern)),
+                Source::Filter(line) => spec.add_line(line)?,
                 Source::FilterFrom(path) => {
                     for line in files::lines(&files::read(path)?) {
-                        add(&mut rules, line)
+                        spec.add_line(line)
                             .map_err(|error| error.object(path.display().to_string()))?;
                     }
                 }
                 Source::IncludeFrom(path) => {
-                    rules.extend(files::lines(&files::read(path)?).map(|line| rule(true, line)));
+                    let text = files::read(path)?;
+                    spec.rules
+                        .extend(files::lines(&text).map(FilterRule::include));
                 }
                 Source::ExcludeFrom(path) => {
-                    rules.extend(files::lines(&files::read(path)?).map(|line| rule(false, line)));
+                    let text = files::read(path)?;
+                    spec.rules
+                        .extend(files::lines(&text).map(FilterRule::exclude));
                 }
             }
             includes |= matches!(source, Source::Include(_) | Source::IncludeFrom(_));
         }
         // As rclone: whoever says what to include means nothing else.
         if includes {
-            rules.push(rule(false, "**"));
+            spec.rules.push(FilterRule::exclude("**"));
         }
-        let mut names: Option<Vec<String>> = None;
-        for path in &self.flags.files_from {
+        for path in &flags.files_from {
             let text = files::read(path)?;
-            names
-                .get_or_insert_default()
-                .extend(files::lines(&text).map(str::to_owned));
+            let names = files::lines(&text).map(str::to_owned);
+            spec.files.get_or_insert_default().extend(names);
         }
-        Ok(FilterSpec {
-            rules,
-            files: names,
-            min_size: self.flags.min_size,
-            max_size: self.flags.max_size,
-            min_age_s: self.flags.min_age.map(|age| age.as_secs()),
-            max_age_s: self.flags.max_age.map(|age| age.as_secs()),
-        })
+        Ok(spec)
     }
-}
-
-/// Adds a rule as `--filter` takes it; `!` forgets the rules before it.
-fn add(rules: &mut Vec<FilterRule>, line: &str) -> Result<()> {
-    let (sign, pattern) = line.split_at_checked(2).unwrap_or((line, ""));
-    match (sign, pattern) {
-        ("+ ", pattern) if !pattern.is_empty() => {
-            rules.push(FilterRule {
-                include: true,
-                pattern: pattern.to_owned(),
-            });
-        }
-        ("- ", pattern) if !pattern.is_empty() => {
-            rules.push(FilterRule {
-                include: false,
-                pattern: pattern.to_owned(),
-            });
-        }
-        ("!", "") => rules.clear(),
-        _ => {
-            return Err(Error::invalid(format!("`{line}` is not a filter rule"))
-                .hint("`+ PATTERN`, `- PATTERN` or `!`"));
-        }
-    }
-    Ok(())
 }

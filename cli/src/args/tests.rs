@@ -94,11 +94,11 @@ fn nonsense_is_refused_with_a_reason() {
         (&["sync", "a", "b", "--max-delete", "5"], "--delete"),
         (
             &["sync", "a", "b", "--delete", "--max-delete", "200%"],
-            "percentage",
+            "no limit",
         ),
         (
             &["sync", "a", "b", "--delete", "--max-delete=-1"],
-            "percentage",
+            "no limit",
         ),
         (
             &["sync", "a", "b", "-c", "--size-only"],

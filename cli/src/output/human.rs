@@ -174,8 +174,11 @@ impl Show for Human {
 
     fn error(&mut self, error: &Error, _code: u8) {
         self.end_bar();
-        self.say(&format!("error: {}", text::printable(&error.to_string())));
-        if error.kind == ErrorKind::Interrupted {
+        let text = error.to_string();
+        // `control` is where programs are told to look; people know that they typed something.
+        let text = text.strip_prefix("control: ").unwrap_or(&text);
+        self.say(&format!("error: {}", text::printable(text)));
+        if error.kind == ErrorKind::Interrupted && error.hint.is_none() {
             self.go_on();
         }
     }

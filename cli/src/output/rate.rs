@@ -30,19 +30,21 @@ impl Rate {
         // What earlier runs did is no speed of this one.
         let start = ProgressEvent {
             bytes_done: now.bytes_resumed,
+            objects_done: if now.bytes_resumed > 0 {
+                now.objects_done
+            } else {
+                0
+            },
             ..ProgressEvent::default()
         };
-        let first = self.last.is_none();
         let last = self.last.unwrap_or(start);
         let time = now.elapsed_s - last.elapsed_s;
         if time > 0.0 {
             let bytes = now.bytes_done.saturating_sub(last.bytes_done) as f64 / time;
             let objects = now.objects_done.saturating_sub(last.objects_done) as f64 / time;
-            let weight = if first {
-                1.0
-            } else {
-                1.0 - (-time / MEMORY).exp()
-            };
+            // Divided by the weight of all time so far: the first numbers are plain averages.
+            let gain = |seconds: f64| 1.0 - (-seconds / MEMORY).exp();
+            let weight = gain(time) / gain(now.elapsed_s);
             self.bytes += (bytes - self.bytes) * weight;
             self.objects += (objects - self.objects) * weight;
             self.last = Some(*now);
@@ -94,6 +96,14 @@ mod tests {
         let speed = rate.update(&at(2.0, 300));
         assert!((speed.bytes - 100.0).abs() < 1e-9, "{speed:?}");
         assert!((speed.eta.unwrap() - 7.0).abs() < 1e-9, "{speed:?}");
+    }
+
+    #[test]
+    fn an_early_look_at_nothing_weighs_little() {
+        let mut rate = Rate::default();
+        rate.update(&at(0.001, 100));
+        let speed = rate.update(&at(1.0, 1000));
+        assert!(speed.bytes > 890.0 && speed.bytes < 910.0, "{speed:?}");
     }
 
     #[test]

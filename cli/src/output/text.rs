@@ -35,10 +35,12 @@ pub(crate) fn objects(count: u64) -> String {
     }
 }
 
-/// `2h 5m 3s`, or `3.2s` where it is short.
+/// `2h 5m 3s`, or `3.2s`, `0.04s` where it is short.
 pub(crate) fn time(seconds: f64) -> String {
-    if seconds < 10.0 {
-        return format!("{seconds:.1}s");
+    match seconds {
+        short if short < 1.0 => return format!("{short:.2}s"),
+        short if short < 10.0 => return format!("{short:.1}s"),
+        _ => {}
     }
     humantime::format_duration(std::time::Duration::from_secs(whole(seconds))).to_string()
 }
@@ -145,8 +147,8 @@ mod tests {
             ("1 object".to_owned(), "0 objects".to_owned())
         );
         assert_eq!(
-            (time(3.21), time(125.4)),
-            ("3.2s".to_owned(), "2m 5s".to_owned())
+            [time(0.041), time(3.21), time(125.4)],
+            ["0.04s", "3.2s", "2m 5s"]
         );
         assert_eq!(moment(Timestamp::UNIX_EPOCH), "1970-01-01 00:00:00");
         assert_eq!(printable("a\u{1b}[2J"), "a\\u{1b}[2J");
