@@ -10,6 +10,7 @@ import argparse
 import json
 import pathlib
 import shutil
+import signal
 import sys
 
 from runner import copying, listing, machine, report, tools, workloads
@@ -40,6 +41,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    # Terminated is interrupted: servers and tools must not outlive the runner.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = arguments()
     loads = workloads.copies(options.quick) + workloads.listings(options.quick)
     if options.list:

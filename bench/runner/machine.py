@@ -94,7 +94,14 @@ def run(argv: list[str], env: dict[str, str], on: list[int], timeout: float,
 
             watcher = threading.Thread(target=watch, daemon=True)
             watcher.start()
-            _, status, usage = os.wait4(child.pid, 0)
+            try:
+                _, status, usage = os.wait4(child.pid, 0)
+            except BaseException:
+                os.killpg(child.pid, 9)
+                os.waitpid(child.pid, 0)
+                child.returncode = -9
+                ended.set()
+                raise
             wall = time.monotonic() - begin
             ended.set()
             watcher.join()

@@ -80,7 +80,7 @@ fn refuse(request: &request::Parts, error: &S3Error) -> Response<Reply> {
     let mut reply = if bodiless {
         Response::new(Reply::empty())
     } else {
-        let mut xml = Xml::new("Error");
+        let mut xml = Xml::error();
         xml.leaf("Code", error.code);
         xml.leaf("Message", &error.message);
         xml.leaf("Resource", request.uri.path());

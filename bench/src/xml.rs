@@ -11,12 +11,22 @@ use crate::error::S3Error;
 pub(crate) struct Xml(String);
 
 impl Xml {
-    /// Begins a document with its root element.
+    /// Begins a document with its root element in S3's namespace.
     pub(crate) fn new(root: &str) -> Self {
+        Self::begin(root, " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"")
+    }
+
+    /// Begins an error document, which has no namespace: with one, botocore finds no code in it.
+    pub(crate) fn error() -> Self {
+        Self::begin("Error", "")
+    }
+
+    fn begin(root: &str, attributes: &str) -> Self {
         let mut text = String::with_capacity(1024);
         text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<");
         text.push_str(root);
-        text.push_str(" xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">");
+        text.push_str(attributes);
+        text.push('>');
         Self(text)
     }
 
@@ -173,6 +183,16 @@ mod tests {
         assert_eq!(text_of(&found.records[0], "ETag"), Some("\"e1\""));
         assert_eq!(text_of(&found.records[1], "PartNumber"), Some("2"));
         assert_eq!(text_of(&found.records[1], "ETag"), Some("\"e2\""));
+    }
+
+    #[test]
+    fn only_errors_have_no_namespace() {
+        assert!(
+            Xml::new("A")
+                .finish("A")
+                .ends_with("<A xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></A>")
+        );
+        assert!(Xml::error().finish("Error").ends_with("\n<Error></Error>"));
     }
 
     #[test]
