@@ -8,13 +8,11 @@ use rustix::io::Errno;
 use skyhaul_model::spec::Durability;
 use skyhaul_model::{Error, ErrorKind, FileIdentity, Result};
 
-use super::disk::Disk;
+use super::disk::{Disk, SYNCFS_FROM};
 use super::staged::{Waiting, check_marker, check_target, discard, precondition};
 use super::{identity, marker};
 use crate::store::{Condition, PutReceipt, Staged};
 
-/// From this many files on one `syncfs` is cheaper than flushing each.
-const SYNCFS_FROM: usize = 16;
 /// Files flushed at once.
 const FLUSHERS: usize = 8;
 

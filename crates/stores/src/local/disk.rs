@@ -1,6 +1,7 @@
 //! Paths under the root, opened so that no symbolic link leads elsewhere: every access goes
 //! through here.
 
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -18,6 +19,10 @@ const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 pub(super) const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 /// How often a write is begun again when its directory is pruned under it.
 pub(super) const PRUNED_RETRIES: u32 = 8;
+
+/// From this many files or directories on one `syncfs` is cheaper than flushing each, which costs
+/// a flush of the device every time.
+pub(super) const SYNCFS_FROM: usize = 16;
 
 /// What becomes of symbolic links on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,20 +222,29 @@ impl Disk {
         if self.durability == Durability::Off {
             return Ok(());
         }
-        let mut done = std::collections::BTreeSet::new();
+        let mut all = BTreeSet::new();
         for directory in directories {
             for path in ancestors(directory) {
-                if !done.insert(path) {
+                if !all.insert(path) {
                     break;
                 }
-                self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
-                    .and_then(fs::fsync)
-                    .or_else(|errno| match errno {
-                        // Some network file systems flush no directories and need not.
-                        Errno::INVAL => Ok(()),
-                        errno => Err(self.fault(path, "flush the directory", errno)),
-                    })?;
             }
+        }
+        if all.len() >= SYNCFS_FROM
+            && let Ok(device) = self.root_fd().and_then(fs::fstat).map(|stat| stat.st_dev)
+            && self.root_fd().and_then(fs::syncfs).is_ok()
+        {
+            // Mounts below the root are other file systems.
+            all.retain(|path| self.stat(path).map(|stat| stat.st_dev) != Ok(device));
+        }
+        for path in all {
+            self.open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+                .and_then(fs::fsync)
+                .or_else(|errno| match errno {
+                    // Some network file systems flush no directories and need not.
+                    Errno::INVAL => Ok(()),
+                    errno => Err(self.fault(path, "flush the directory", errno)),
+                })?;
         }
         Ok(())
     }
