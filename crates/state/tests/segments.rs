@@ -130,11 +130,11 @@ async fn damage_is_told_and_never_read_as_less() {
     let mut longer = whole.clone();
     longer.push(0);
     damaged.push(longer);
-    let mut told = 0;
+    let (mut told, total) = (0, damaged.len());
     for bytes in damaged {
         std::fs::write(&path, &bytes).unwrap();
         match segments.read_deletes(&pointer).await {
-            // A frame has a bit that means nothing.
+            // A frame has a few bits that change nothing.
             Ok(read) => assert_eq!(read, keys, "{} of {} bytes", bytes.len(), whole.len()),
             Err(error) => {
                 told += 1;
@@ -150,7 +150,10 @@ async fn damage_is_told_and_never_read_as_less() {
             }
         }
     }
-    assert!(told >= 2 * whole.len(), "only {told} damages were told");
+    assert!(
+        told + 4 >= total,
+        "only {told} of {total} damages were told"
+    );
     std::fs::write(&path, &whole).unwrap();
     assert_eq!(segments.read_deletes(&pointer).await.unwrap(), keys);
 }

@@ -164,6 +164,11 @@ pub(super) fn lease(
         if seen != Some(held) {
             return Err(Failure::lease_lost(TAKEN, name(id, range)));
         }
+    } else if seen.is_some_and(|seen| seen.fence > stored.fence) {
+        return Err(Failure::lease_lost(
+            "the lease that was seen never was",
+            name(id, range),
+        ));
     }
     stored.grant(holder);
     stored.save(tx, id)?;

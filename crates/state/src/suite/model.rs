@@ -344,6 +344,9 @@ impl Transfer {
             // Said before, and nothing was done under it since.
             Some(held) if held.holder == holder && held.counter == 0 && later(&held) => {}
             Some(held) if seen != Some(&held) => return Err(ErrorKind::LeaseLost),
+            None if seen.is_some_and(|seen| seen.fence > range.fences) => {
+                return Err(ErrorKind::LeaseLost);
+            }
             _ => range.give(holder),
         }
         Ok(range.row.clone())
