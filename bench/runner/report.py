@@ -69,7 +69,7 @@ def render(results: dict) -> str:
     lines += [
         f"{m['cpu']}, {m['cores']} cores, {m['memory_gib']} GiB, Linux {m['kernel']}.",
         "",
-        "Medians of interleaved runs; the order rotates, so that each tool is first once. "
+        "Medians of interleaved runs; another tool begins each round. "
         "*x best peer* is the median of the ratios within each round, to the peer with the least "
         "median of that column. CPU is user + system of the whole process tree. `pinned`: servers "
         "on one core, client on another; `free`: both share all cores. `(!)`: the servers' core was "
