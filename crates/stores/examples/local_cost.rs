@@ -11,7 +11,7 @@ use skyhaul_model::spec::Durability;
 use skyhaul_model::{Error, Result, Side};
 use skyhaul_stores::local::{LocalOptions, LocalStore};
 use skyhaul_stores::{
-    ListRequest, PartWrite, Payload, PutRequest, ReadRequest, Store, UploadRequest,
+    Condition, ListRequest, PartWrite, Payload, PutRequest, ReadRequest, Store, UploadRequest,
 };
 
 /// User and system seconds of this process.
@@ -93,7 +93,7 @@ async fn upload(store: &LocalStore, part: u64, parts: u32) -> Result<()> {
         .try_collect()
         .await?;
     store
-        .finish_upload("large", &token, &receipts, None, &Default::default())
+        .finish_upload("large", &token, &receipts, None, &Condition::default())
         .await
         .map(drop)
 }

@@ -1,4 +1,5 @@
 //! The conformance suite over local disk, with and without flushing.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 
@@ -31,15 +32,23 @@ fn over_a_directory(durability: Durability, prefix: &str, follow_symlinks: bool)
 }
 
 mod flushed {
-    async fn fixture() -> skyhaul_stores::conformance::Fixture {
-        super::over_a_directory(skyhaul_model::spec::Durability::Fsync, "", false)
+    fn fixture() -> std::future::Ready<skyhaul_stores::conformance::Fixture> {
+        std::future::ready(super::over_a_directory(
+            skyhaul_model::spec::Durability::Fsync,
+            "",
+            false,
+        ))
     }
     skyhaul_stores::conformance_tests!(fixture);
 }
 
 mod unflushed_below_a_prefix {
-    async fn fixture() -> skyhaul_stores::conformance::Fixture {
-        super::over_a_directory(skyhaul_model::spec::Durability::Off, "a/b c/", true)
+    fn fixture() -> std::future::Ready<skyhaul_stores::conformance::Fixture> {
+        std::future::ready(super::over_a_directory(
+            skyhaul_model::spec::Durability::Off,
+            "a/b c/",
+            true,
+        ))
     }
     skyhaul_stores::conformance_tests!(fixture);
 }

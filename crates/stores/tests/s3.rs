@@ -1,4 +1,5 @@
 //! The conformance suite over two different S3 servers.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

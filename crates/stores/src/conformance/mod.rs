@@ -2,7 +2,7 @@
 //! fixture and get one test for each check:
 //!
 //! ```ignore
-//! skyhaul_stores::conformance_tests!(fixture); // async fn fixture() -> Fixture
+//! skyhaul_stores::conformance_tests!(fixture); // fn fixture() -> impl Future<Output = Fixture>
 //! ```
 //!
 //! Checks depend on nothing but the trait and the capabilities that the store states. What a test
@@ -87,7 +87,7 @@ macro_rules! checks {
             }
         }
 
-        /// One test for each check over `async fn fixture() -> Fixture`.
+        /// One test for each check over `fn fixture() -> impl Future<Output = Fixture>`.
         #[macro_export]
         macro_rules! conformance_tests {
             ($d fixture:path) => {
