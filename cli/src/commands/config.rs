@@ -156,7 +156,7 @@ fn import(
         let target = document.path().display();
         context
             .screen
-            .warn(&format!("{imported} endpoints imported to {target}"));
+            .warn(&format!("endpoints imported to {target}: {imported}"));
     }
     Ok(exit::DONE)
 }

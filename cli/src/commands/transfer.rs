@@ -65,6 +65,7 @@ fn start(context: &Context, fresh: bool, report: Option<PathBuf>, yes: bool) -> 
         {
             screen.warn(&format!("no log: {}: {error}", path.display()));
         }
+        record(&event);
         screen.event(&event);
     };
     Start {
@@ -76,8 +77,42 @@ fn start(context: &Context, fresh: bool, report: Option<PathBuf>, yes: bool) -> 
     }
 }
 
+/// Puts an event on record in the log; progress is for the screen.
+fn record(event: &Event) {
+    match event {
+        Event::Started {
+            transfer, resumed, ..
+        } => {
+            tracing::info!(%transfer, resumed, version = env!("CARGO_PKG_VERSION"), "started");
+        }
+        Event::Note(note) => tracing::info!("{note}"),
+        Event::Progress(_) => {}
+        Event::Failed(outcome) => {
+            let key = outcome
+                .source_key
+                .as_deref()
+                .unwrap_or(&outcome.destination_key);
+            let why = outcome
+                .error
+                .as_ref()
+                .map_or("", |error| error.message.as_str());
+            tracing::warn!(key, attempts = outcome.attempts, "failed: {why}");
+        }
+    }
+}
+
 fn finish(context: &Context, summary: &Summary) -> u8 {
     let code = exit::of_summary(summary);
+    let numbers = &summary.progress;
+    tracing::info!(
+        status = ?summary.status,
+        code,
+        objects = numbers.objects_done,
+        bytes = numbers.bytes_done,
+        failed = numbers.failed,
+        seconds = summary.elapsed.as_secs_f64(),
+        "ended"
+    );
     context.screen.summary(summary, code);
     code
 }
