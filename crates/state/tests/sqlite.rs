@@ -53,7 +53,7 @@ async fn random_operations_do_what_the_model_does() {
     ] {
         for result in results {
             let count = coverage.count(operation, result);
-            assert!(count >= 10, "{operation} gave {result} only {count} times");
+            assert!(count >= 4, "{operation} gave {result} only {count} times");
         }
     }
     assert!(coverage.repeated > 1000 && coverage.reopened > 100);
@@ -62,7 +62,7 @@ async fn random_operations_do_what_the_model_does() {
 #[tokio::test]
 #[ignore = "minutes; part of the soak"]
 async fn random_operations_at_length() {
-    run(1000..1400, 4000).await;
+    run(1000..1100, 4000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -55,13 +55,17 @@ impl Generator {
     /// The next operation.
     pub(super) fn next(&mut self, dice: &mut Dice, model: &Model) -> Operation {
         let known: Vec<&TransferId> = model.transfers.keys().collect();
-        let id = if known.is_empty() || dice.chance(1, 20) {
+        let ghost = dice.chance(1, 20);
+        let id = if ghost {
+            // Never submitted.
+            transfer_id(TRANSFERS)
+        } else if known.is_empty() || dice.chance(1, 20) {
             transfer_id(dice.below(TRANSFERS))
         } else {
             (*dice.pick(&known)).clone()
         };
         match (model.transfers.get(&id), dice.below(100)) {
-            (None, 0..50) | (_, 0..2) => {
+            (None, 0..50) | (_, 0..2) if !ghost => {
                 let variant = u64::from(dice.chance(1, 8));
                 Operation::Submit(id, Box::new(spec(variant)))
             }
@@ -248,7 +252,8 @@ impl Generator {
             15..19 => Operation::Renew(id, group, lease),
             19..29 => {
                 let left = Bitmap::full(row.chunks).0 & !row.done.0;
-                let record = self.record(dice, left);
+                let uploads: Vec<_> = of.into_iter().flat_map(|of| of.uploads.keys()).collect();
+                let record = self.record(dice, left, &uploads);
                 Operation::Record(id, group, lease, Box::new(record))
             }
             29..32 => Operation::Release(id, group, lease),
@@ -261,7 +266,7 @@ impl Generator {
         }
     }
 
-    fn record(&mut self, dice: &mut Dice, left: u64) -> Record {
+    fn record(&mut self, dice: &mut Dice, left: u64, uploads: &[&UploadKey]) -> Record {
         let done = match dice.below(20) {
             0 => 0,
             1 => dice.bits(),
@@ -270,13 +275,19 @@ impl Generator {
         };
         let supersede = dice.chance(1, 3).then(|| {
             let result = dice.chance(1, 2).then(|| result(dice));
-            (upload_key(dice), result)
+            let known = !uploads.is_empty() && dice.chance(7, 8);
+            let key = if known {
+                (*dice.pick(uploads)).clone()
+            } else {
+                upload_key(dice)
+            };
+            (key, result)
         });
         Record {
             done: Bitmap(done),
             counts: counts(dice),
             receipts: dice.chance(3, 4).then(|| self.name("receipts")),
-            follow_up: (0..dice.below(6).saturating_sub(3))
+            follow_up: (0..dice.below(5).saturating_sub(2))
                 .map(|_| self.group(dice))
                 .collect(),
             supersede,
