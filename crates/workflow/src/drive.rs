@@ -12,7 +12,7 @@ use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::filter::Filters;
 use skyhaul_model::outcome::Outcome;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{
     Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
 };
@@ -24,7 +24,7 @@ use crate::embedded::Start;
 use crate::home::Home;
 use crate::settings::Settings;
 use crate::summary::{Event, ProgressEvent, Summary};
-use crate::{cleanup, open, report, verify};
+use crate::{cleanup, open, plan, report, verify};
 
 /// Failed objects that a summary names.
 const NAMED_FAILURES: usize = 20;
@@ -169,7 +169,10 @@ pub(crate) async fn drive(
             ..TransferChange::default()
         };
         state.change(&id, row.revision, change).await?;
-        return Err(error.hint(format!("`skyhaul resume {id}` goes on")));
+        return Err(match row.phase {
+            Phase::Ended => error,
+            _ => resumable(error, &id),
+        });
     }
     let progress = state.progress(&id).await?;
     let mut numbers = numbers(&engine, &progress, before, began);
@@ -188,6 +191,16 @@ pub(crate) async fn drive(
         verification_failed: run.verification_failed,
         notes: run.notes,
     })
+}
+
+/// The error of a transfer that can go on, saying so.
+fn resumable(error: Error, id: &TransferId) -> Error {
+    let resume = format!("`skyhaul resume {id}` goes on");
+    let hint = match &error.hint {
+        Some(hint) => format!("{hint}; {resume}"),
+        None => resume,
+    };
+    error.hint(hint)
 }
 
 fn name(named: &mut Vec<Outcome>, events: &mut (dyn FnMut(Event) + Send), outcome: Outcome) {
@@ -306,6 +319,12 @@ impl Run {
                 worker::reclaim(&engine).await?;
             }
             copy_phase(&engine, true).await?;
+            let progress = engine.state.progress(&engine.id).await?;
+            if let Err(error) = plan::something_matched(&engine.spec, &progress) {
+                self.enter(Phase::Ended, Some(TransferStatus::Failed))
+                    .await?;
+                return Err(error);
+            }
             self.enter(Phase::Complete, None).await?;
         }
         if self.row.phase == Phase::Complete {
@@ -350,7 +369,12 @@ impl Run {
             return Ok(());
         }
         let progress = engine.state.progress(&engine.id).await?;
-        delete::guard(engine, &progress)?;
+        if let Err(refusal) = delete::guard(engine, &progress) {
+            // Going on with the same listing would be refused again.
+            self.enter(Phase::Ended, Some(TransferStatus::Failed))
+                .await?;
+            return Err(refusal);
+        }
         let (deletes, there) = (progress.listed.deletes, progress.listed.destination_objects);
         if deletes == 0 {
             return Ok(());

@@ -10,7 +10,7 @@ use skyhaul_model::guard::DeletePolicy;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
-use skyhaul_state::{Progress, Submitted, TransferRow, TransferState, TransferStatus};
+use skyhaul_state::{Phase, Progress, Submitted, TransferRow, TransferState, TransferStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::Home;
@@ -93,7 +93,8 @@ pub struct Cleaned {
 
 /// Whether a transfer can go on.
 fn is_unfinished(row: &TransferRow) -> bool {
-    matches!(row.status, TransferStatus::Running | TransferStatus::Failed)
+    row.phase != Phase::Ended
+        && matches!(row.status, TransferStatus::Running | TransferStatus::Failed)
 }
 
 impl Embedded {
@@ -182,6 +183,7 @@ impl Embedded {
             })
             .await?;
         allowed?;
+        plan::something_matched(&listed.engine.spec, &listed.progress)?;
         let counts = listed.progress.listed;
         let status = if counts.failed > 0 {
             TransferStatus::Incomplete

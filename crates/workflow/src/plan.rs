@@ -7,6 +7,7 @@ use skyhaul_model::filter::Filters;
 use skyhaul_model::mapping::{Seen, SourceKind, plan_copy};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec};
+use skyhaul_state::Progress;
 use skyhaul_stores::{Access, ListRequest, Store};
 
 use crate::open::{self, Use};
@@ -20,6 +21,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
     let source = absolute(&request.source)?;
     let destination = absolute(&request.destination)?;
     let recursive = request.recursive || request.mode == Mode::Sync;
+    let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
     let with = || Use {
         follow_symlinks: request.follow_symlinks,
         ..Use::default()
@@ -29,7 +31,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
         Scheme::S3 => {
             let store = open::store(&source, Side::Source, with()).await?;
             store.check(Access::Read, &source.location.path).await?;
-            let kind = s3_kind(&store, &source.location, recursive).await?;
+            let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
             (kind, store.service())
         }
     };
@@ -50,6 +52,14 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
         destination_is_folder,
         same_service,
     };
+    if (source.location.scheme, destination.location.scheme) == (Scheme::Local, Scheme::Local) {
+        // The plan of what the paths really are finds what links hide.
+        let real = [
+            resolved(&source.location).await,
+            resolved(&destination.location).await,
+        ];
+        plan_copy(request.mode, &real[0], &real[1], recursive, &seen)?;
+    }
     let plan = plan_copy(
         request.mode,
         &source.location,
@@ -111,6 +121,21 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
         durability: request.durability,
         now,
     })
+}
+
+/// A copy of nothing is not what was meant.
+pub(crate) fn something_matched(spec: &TransferSpec, progress: &Progress) -> Result<()> {
+    let listed = &progress.listed;
+    if spec.mode == Mode::Sync || listed.source_objects > 0 || listed.failed > 0 {
+        return Ok(());
+    }
+    let error = Error::new(Side::Source, ErrorKind::NotFound, "nothing matched")
+        .object(spec.source.location.to_string());
+    Err(error.hint(if spec.filters.is_empty() {
+        "there is no object any more"
+    } else {
+        "the filters leave out every object"
+    }))
 }
 
 /// The same endpoint with an absolute local path, since a transfer may go on from elsewhere.
@@ -180,12 +205,15 @@ async fn s3_kind(
     store: &Arc<dyn Store>,
     location: &Location,
     recursive: bool,
+    may_be_empty: bool,
 ) -> Result<SourceKind> {
     let path = location.path.as_str();
     // An object of exactly this key is the answer without -r.
-    let is_object = !path.is_empty()
-        && (!recursive || !location.is_folder())
-        && store.stat(path, &Pin::default(), false).await?.is_some();
+    let is_object = match (location.is_folder(), recursive) {
+        (true, true) => false,
+        (true, false) => is_marker(store, path).await?,
+        (false, _) => store.stat(path, &Pin::default(), false).await?.is_some(),
+    };
     if is_object && !recursive {
         return Ok(SourceKind::Object);
     }
@@ -209,13 +237,47 @@ async fn s3_kind(
     }
     Ok(match (objects, is_object) {
         (0, true) => SourceKind::Object,
-        // An empty bucket or prefix can still be the source of a sync; the guard on deletions
-        // decides what that may do.
-        (0, false) if recursive && location.path.is_empty() => SourceKind::Folder {
+        // An empty bucket can still be the source of a sync, and so can an empty prefix if that is
+        // said to be meant; the guard on deletions decides what that may do.
+        (0, false) if recursive && (path.is_empty() || may_be_empty) => SourceKind::Folder {
             objects: 0,
             more: false,
         },
         (0, false) => SourceKind::Absent,
         _ => SourceKind::Folder { objects, more },
     })
+}
+
+/// Whether there is a folder marker of exactly this key. Some services answer a stat of any folder,
+/// so the listing decides.
+async fn is_marker(store: &Arc<dyn Store>, key: &str) -> Result<bool> {
+    let mut listing = store.list(ListRequest {
+        prefix: key.to_owned(),
+        upto: Some(key.to_owned()),
+        ..ListRequest::default()
+    });
+    while let Some(page) = listing.next_page().await? {
+        if page.entries.iter().any(|entry| entry.key == key) {
+            return Ok(!key.is_empty());
+        }
+    }
+    Ok(false)
+}
+
+/// Two local paths as the file system resolves them, for a plan that must see through links: what
+/// does not exist yet is kept as it is.
+async fn resolved(location: &Location) -> Location {
+    let path = location.path.clone();
+    let real = tokio::task::spawn_blocking(move || {
+        let path = std::path::Path::new(&path);
+        path.ancestors().find_map(|ancestor| {
+            let real = ancestor.canonicalize().ok()?;
+            let rest = path.strip_prefix(ancestor).ok()?;
+            real.join(rest).into_os_string().into_string().ok()
+        })
+    });
+    match real.await {
+        Ok(Some(path)) => location.with_path(path),
+        _ => location.clone(),
+    }
 }

@@ -33,5 +33,10 @@ pub(crate) fn for_destination(
             .metadata
             .insert(MTIME_KEY.to_owned(), mtime::format(info.mtime));
     }
-    (attributes, Some(carried.unwrap_or(info.mtime)))
+    // Object stores carry the time in the metadata, or not at all.
+    let mtime = match engine.destination.capabilities().mtime {
+        MtimeSupport::Native => Some(carried.unwrap_or(info.mtime)),
+        MtimeSupport::Metadata => None,
+    };
+    (attributes, mtime)
 }
