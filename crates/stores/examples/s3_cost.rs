@@ -53,15 +53,15 @@ async fn main() {
     let sink = Arc::new(open(endpoint, sink, Side::Destination).await);
     let mut entries = Vec::new();
     let mut lister = source.list(ListRequest::default());
-    let (listed, listed_cpu) = (Instant::now(), cpu());
+    let (begun, begun_cpu) = (Instant::now(), cpu());
     while let Some(page) = lister.next_page().await.unwrap() {
         entries.extend(page.entries);
     }
     println!(
         "listed {} in {:.2} s, {:.2} CPU-s",
         entries.len(),
-        listed.elapsed().as_secs_f64(),
-        cpu() - listed_cpu
+        begun.elapsed().as_secs_f64(),
+        cpu() - begun_cpu
     );
     let count = entries.len() as f64;
     let bytes: u64 = entries.iter().map(|entry| entry.size).sum();

@@ -23,6 +23,11 @@ pub(super) fn encode_path(key: &str) -> String {
     utf8_percent_encode(key, PATH).to_string()
 }
 
+/// A value in a query string.
+pub(super) fn encode_query(value: &str) -> String {
+    utf8_percent_encode(value, UNRESERVED).to_string()
+}
+
 /// Tags as `x-amz-tagging` wants them; `None` for no tags.
 pub(super) fn tagging(tags: Option<&BTreeMap<String, String>>) -> Option<String> {
     let tags = tags.filter(|tags| !tags.is_empty())?;

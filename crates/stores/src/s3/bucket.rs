@@ -10,12 +10,15 @@ use skyhaul_model::spec::Encryption;
 
 use super::context::Context;
 use super::pace::Pace;
+use super::wire::Wire;
 
 /// Shared by the store, its listings and its readers.
 #[derive(Debug)]
 pub(super) struct Bucket {
     /// The SDK's client, configured for this bucket.
     pub(super) client: Client,
+    /// The short way for GET and PUT.
+    pub(super) wire: Wire,
     /// Names for messages.
     pub(super) context: Context,
     /// Limit on concurrent requests.

@@ -78,7 +78,8 @@ impl Bucket {
         match reply {
             Ok(_) => Ok(()),
             Err(failed) => match failed.error.kind {
-                ErrorKind::UploadGone | ErrorKind::Refused => Ok(()),
+                // A service that stumbles over an upload that never was says nothing of permission.
+                ErrorKind::UploadGone | ErrorKind::Refused | ErrorKind::Service => Ok(()),
                 ErrorKind::NotFound if !failed.error.message.contains("NoSuchBucket") => Ok(()),
                 _ => Err(self.explain(failed.error)),
             },

@@ -5,9 +5,12 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::endpoint::{DefaultResolver, Endpoint, Params, ResolveEndpoint as _};
 use aws_sdk_s3::config::{
     Builder, RequestChecksumCalculation, ResponseChecksumValidation, StalledStreamProtectionConfig,
 };
+use aws_smithy_runtime_api::client::endpoint::{EndpointResolverParams, ResolveEndpoint as _};
+use aws_smithy_types::Document;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::ServiceConfigKey;
@@ -16,10 +19,13 @@ use skyhaul_model::{Error, ErrorKind, Result};
 
 use super::context::Context;
 use super::credentials::Credentials;
+use super::signer::Signer;
+use super::wire::Wire;
 
 /// Signing needs a region even where the service has none.
 const FALLBACK_REGION: &str = "us-east-1";
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection is given up after this long.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The SDK's configuration of one side, from flags, environment and profile, in that order.
 pub(super) struct Settings {
@@ -117,7 +123,7 @@ impl Settings {
     pub(super) fn client(&self, bucket: &str, region: &str) -> Client {
         let mut builder = Builder::from(&self.sdk)
             .region(Region::new(region.to_owned()))
-            .force_path_style(self.path_style.unwrap_or(!self.is_aws() || bucket.contains('.')))
+            .force_path_style(self.path_style(bucket))
             // The loop around every request retries, so that throttling is told from faults.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -134,6 +140,65 @@ impl Settings {
         }
         Client::from_conf(builder.build())
     }
+
+    /// The short way to the bucket, by the SDK's own endpoint rules.
+    pub(super) async fn wire(&self, context: &Context, connections: usize) -> Result<Wire> {
+        let endpoint = self.resolve(context).await.map_err(|cause| {
+            let message = format!("`{}` cannot be addressed", context.bucket);
+            Error::new(context.side, ErrorKind::Invalid, message).cause(cause)
+        })?;
+        let (service, region) = signing(&endpoint);
+        if service.as_deref().is_some_and(|service| service != "s3") {
+            let message = "only general purpose buckets are supported";
+            return Err(Error::new(context.side, ErrorKind::Unsupported, message)
+                .object(format!("s3://{}", context.bucket)));
+        }
+        let region = region.unwrap_or_else(|| context.region.clone());
+        let provider = self.sdk.credentials_provider().filter(|_| !self.anonymous);
+        let signer = provider.map(|provider| Signer::new(provider, region));
+        let base = endpoint.url().trim_end_matches('/').to_owned();
+        Ok(Wire::new(base, signer, connections))
+    }
+
+    async fn resolve(
+        &self,
+        context: &Context,
+    ) -> Result<Endpoint, Box<dyn std::error::Error + Send + Sync>> {
+        let params = Params::builder()
+            .bucket(&context.bucket)
+            .region(&context.region)
+            .force_path_style(self.path_style(&context.bucket))
+            .use_fips(self.sdk.use_fips().unwrap_or(false))
+            .use_dual_stack(self.sdk.use_dual_stack().unwrap_or(false))
+            .set_endpoint(self.endpoint.clone())
+            .disable_s3_express_session_auth(true)
+            .build()?;
+        let params = EndpointResolverParams::new(params);
+        DefaultResolver::new()
+            .into_shared_resolver()
+            .resolve_endpoint(&params)
+            .await
+    }
+
+    fn path_style(&self, bucket: &str) -> bool {
+        self.path_style
+            .unwrap_or(!self.is_aws() || bucket.contains('.'))
+    }
+}
+
+/// Service name and region that an endpoint wants in signatures.
+fn signing(endpoint: &Endpoint) -> (Option<String>, Option<String>) {
+    let scheme = match endpoint.properties().get("authSchemes") {
+        Some(Document::Array(schemes)) => schemes.first().and_then(Document::as_object),
+        _ => None,
+    };
+    let text = |name: &str| {
+        let value = scheme
+            .and_then(|scheme| scheme.get(name))
+            .and_then(Document::as_string);
+        value.map(ToOwned::to_owned)
+    };
+    (text("signingName"), text("signingRegion"))
 }
 
 /// `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or the profile's.

@@ -76,11 +76,16 @@ where
 
 /// What kept a call from getting a reply.
 #[derive(Debug, Clone, Copy)]
-enum Failure {
+pub(super) enum Failure {
+    /// The request could not be made.
     Construction,
+    /// No answer in time.
     Timeout,
+    /// The connection failed.
     Io,
+    /// Something else on the way.
     Other,
+    /// A reply that cannot be read.
     Reply,
 }
 
@@ -97,7 +102,13 @@ impl Failure {
     }
 }
 
-fn transport(context: &Context, key: Option<&str>, failure: Failure, cause: BoxError) -> Failed {
+/// The error for a call that got no reply.
+pub(super) fn transport(
+    context: &Context,
+    key: Option<&str>,
+    failure: Failure,
+    cause: BoxError,
+) -> Failed {
     let service = context.service();
     let endpoint = context.flag("endpoint-url");
     if is_credentials(&*cause) {

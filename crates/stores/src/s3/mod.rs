@@ -21,9 +21,13 @@ mod multipart;
 mod pace;
 mod put;
 mod read;
+mod replies;
+mod requests;
 mod retry;
+mod signer;
 mod tags;
 mod uploads;
+mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,6 +127,7 @@ impl S3Store {
                 .or_else(|| std::env::var("AWS_PROFILE").ok()),
         };
         let bucket = Bucket {
+            wire: settings.wire(&context, options.max_connections).await?,
             client,
             pace: pace::Pace::new(options.max_connections),
             retries: 0.into(),

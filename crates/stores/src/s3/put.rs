@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use aws_smithy_types::byte_stream::ByteStream;
+use http_body_util::{BodyExt as _, Limited};
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result};
 
-use super::attributes::{send_attributes, with_expires};
 use super::body::{Progress, outgoing};
 use super::bucket::Bucket;
-use super::checksums::{confirmed, etag_md5, quote, send_checksum, unquote};
+use super::checksums::{etag_md5, quote};
 use super::errors::Failed;
+use super::replies;
 use super::retry::Call;
 use crate::store::{Condition, PutReceipt, PutRequest};
+
+/// More than any reply to a PUT holds, in bytes.
+const REPLY_LIMIT: usize = 64 << 10;
 
 impl Condition {
     /// `If-Match`.
@@ -41,37 +44,26 @@ impl Bucket {
         let size = payload.len();
         let payload = Arc::new(payload);
         let progress = Progress::default();
-        let length = i64::try_from(size).unwrap_or(i64::MAX);
-        let md5 = content_md5(checksum.as_ref());
+        let headers = self.write_headers(&attributes, mtime, checksum.as_ref(), &condition);
         let reply = self
-            .call(Call::object(key).progress(&progress), || {
-                let operation = self
-                    .client
-                    .put_object()
-                    .bucket(self.name())
-                    .key(key)
-                    .content_length(length)
-                    .set_content_md5(md5.clone())
-                    .set_if_match(condition.if_match())
-                    .set_if_none_match(condition.if_none_match())
-                    .set_request_payer(self.payer())
-                    .body(ByteStream::new(outgoing(&payload, &progress)));
-                let operation = send_attributes!(operation, self, &attributes, mtime);
-                let operation = send_checksum!(operation, checksum.as_ref());
-                let operation = operation.customize().disable_payload_signing();
-                with_expires!(operation, attributes).send()
+            .run(Call::object(key).progress(&progress), || {
+                let mut put = self
+                    .wire
+                    .request(http::Method::PUT, key, "")
+                    .header("content-length", size);
+                for (name, value) in &headers {
+                    put = put.header(name.as_ref(), value);
+                }
+                self.wire
+                    .send(&self.context, key, put, outgoing(&payload, &progress))
             })
             .await;
         match reply {
             Ok(reply) => {
-                let etag = reply.e_tag().map(unquote);
-                Ok(PutReceipt {
-                    verified: confirmed!(reply, checksum.as_ref(), etag.as_deref()),
-                    checksum: super::checksums::stored!(reply),
-                    version: reply.version_id().map(ToOwned::to_owned),
-                    etag,
-                    staged: None,
-                })
+                let receipt = replies::receipt(reply.headers(), checksum.as_ref());
+                // Read to its end, so that the connection can be used again.
+                let _ = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await;
+                Ok(receipt)
             }
             Err(failed) if failed.ambiguous && condition != Condition::None => {
                 // The refusal may be of our own first attempt, whose reply was lost.

@@ -1,14 +1,16 @@
 //! Describing and reading objects, pinned to one version.
 
 use aws_sdk_s3::types::ChecksumMode;
+use aws_smithy_types::body::SdkBody;
 use futures::StreamExt as _;
 use skyhaul_model::{Error, ErrorKind, ObjectInfo, Pin, Result};
 
-use super::attributes::{attributes_of, is_archived, timestamp};
+use super::attributes::{attributes_of, encode_query, is_archived, timestamp};
 use super::body::Incoming;
 use super::bucket::Bucket;
 use super::checksums::{quote, stored, unquote};
 use super::errors::Failed;
+use super::replies;
 use super::retry::Call;
 use crate::store::{ObjectReader, ReadRequest};
 
@@ -17,11 +19,7 @@ macro_rules! info_of {
     ($bucket:expr, $key:expr, $reply:expr, $size:expr, $tier:expr) => {{
         let reply = $reply;
         if let Some(missing) = reply.missing_meta().filter(|count| *count > 0) {
-            tracing::warn!(
-                object = $bucket.context.uri($key),
-                missing,
-                "metadata that no header can carry is not shown by the service"
-            );
+            $bucket.warn_missing($key, missing);
         }
         let class = reply.storage_class().map(|class| class.as_str());
         let etag = reply.e_tag().map(unquote);
@@ -114,35 +112,49 @@ impl Bucket {
         let range = request
             .range
             .map(|(at, len)| format!("bytes={at}-{}", at + len - 1));
+        let query = match &pin.version_id {
+            Some(version) => format!("?versionId={}", encode_query(version)),
+            None => String::new(),
+        };
         let reply = self
-            .call(Call::object(key), || {
-                let operation = self
-                    .client
-                    .get_object()
-                    .bucket(self.name())
-                    .key(key)
-                    .set_range(range.clone())
-                    .set_if_match(pin.etag.as_deref().map(quote))
-                    .set_version_id(pin.version_id.clone())
-                    .set_request_payer(self.payer());
-                // Asked for by hand: the SDK would check the bytes too, and the engine does.
-                operation
-                    .customize()
-                    .mutate_request(|request| {
-                        request
-                            .headers_mut()
-                            .insert("x-amz-checksum-mode", "ENABLED");
-                    })
-                    .send()
+            .run(Call::object(key), || {
+                let mut get = self
+                    .wire
+                    .request(http::Method::GET, key, &query)
+                    .header("x-amz-checksum-mode", "ENABLED");
+                if let Some(range) = &range {
+                    get = get.header("range", range);
+                }
+                if let Some(etag) = &pin.etag {
+                    get = get.header("if-match", quote(etag));
+                }
+                if self.context.requester_pays {
+                    get = get.header("x-amz-request-payer", "requester");
+                }
+                self.wire.send(&self.context, key, get, SdkBody::empty())
             })
             .await
             .map_err(|failed| changed(failed, pin))?;
-        let length = u64::try_from(reply.content_length().unwrap_or(0)).unwrap_or(0);
+        let headers = reply.headers();
+        let length = headers
+            .get("content-length")
+            .and_then(|value| value.parse().ok());
+        let length: u64 = length.ok_or_else(|| {
+            Error::new(
+                self.context.side,
+                ErrorKind::Service,
+                "the service tells no length",
+            )
+            .object(self.context.uri(key))
+        })?;
         let size = match request.range {
             None => length,
-            Some(range) => self.total(key, range, length, reply.content_range())?,
+            Some(range) => self.total(key, range, length, headers.get("content-range"))?,
         };
-        let mut info = info_of!(self, key, &reply, size, None);
+        let mut info = replies::info(headers, size);
+        if let Some(missing) = headers.get("x-amz-missing-meta") {
+            self.warn_missing(key, missing);
+        }
         if request.range.is_some() {
             // What comes with a range may be the checksum of a part.
             info.checksum = None;
@@ -152,7 +164,7 @@ impl Bucket {
         }
         let wanted = request.range.map_or(length, |(_, len)| len);
         let body = Incoming::new(
-            reply.body.into_inner(),
+            reply.into_body(),
             wanted,
             self.stall,
             self.context.side,
@@ -162,6 +174,14 @@ impl Bucket {
             info,
             body: body.boxed(),
         })
+    }
+
+    fn warn_missing(&self, key: &str, missing: impl std::fmt::Display) {
+        tracing::warn!(
+            object = self.context.uri(key),
+            %missing,
+            "metadata that no header can carry is not shown by the service"
+        );
     }
 
     /// The object's size, from a reply that must be exactly the range asked for.

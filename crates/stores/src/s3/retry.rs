@@ -80,8 +80,7 @@ impl<'a> Call<'a> {
 }
 
 impl Bucket {
-    /// Makes a request until it succeeds or no retry can help. `ambiguous` in the failure says
-    /// whether any attempt may have taken effect.
+    /// [`Self::run`] for a request through the SDK.
     pub(super) async fn call<T, E, F>(
         &self,
         call: Call<'_>,
@@ -90,6 +89,26 @@ impl Bucket {
     where
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.run(call, || {
+            let attempt = attempt();
+            async {
+                let reply = attempt.await;
+                reply.map_err(|error| errors::from_sdk(&self.context, call.key, error))
+            }
+        })
+        .await
+    }
+
+    /// Makes a request until it succeeds or no retry can help. `ambiguous` in the failure says
+    /// whether any attempt may have taken effect.
+    pub(super) async fn run<T, F>(
+        &self,
+        call: Call<'_>,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<T, Failed>>,
     {
         let mut faults = 0;
         let mut throttles = 0;
@@ -102,8 +121,7 @@ impl Bucket {
                     self.pace.succeeded();
                     return Ok(reply);
                 }
-                Ok(Err(error)) => errors::from_sdk(&self.context, call.key, error),
-                Err(failed) => failed,
+                Ok(Err(failed)) | Err(failed) => failed,
             };
             drop(turn);
             ambiguous |= failed.ambiguous;
