@@ -5,6 +5,8 @@
 //! - Whole objects and uploads are written under temporary names and renamed when they are
 //!   complete and flushed ([`staged`], [`commit`], [`upload`]).
 //! - A read delivers one version of a file or an error ([`read`]).
+//! - Links that are not followed, sockets, pipes and devices are listed as `Unsupported`: passed
+//!   over by rule. What should have been copied and cannot be is `Refused` or `AccessDenied`.
 //! - On a file system that folds case, two keys that differ in case only are one file: the later
 //!   one replaces the earlier. Skyhaul does not look for that.
 
