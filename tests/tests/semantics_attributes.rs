@@ -21,7 +21,9 @@ const LARGE: u64 = 40 << 20;
 fn laden(key: &str, size: u64) -> ObjectSpec {
     ObjectSpec::new(key, 5, size)
         .header("content_type", "text/x-test")
+        .header("content_encoding", "x-test")
         .header("content_language", "de")
+        .header("expires", "Wed, 21 Oct 2037 07:28:00 GMT")
         .header("content_disposition", "attachment; filename=\"x\"")
         .header("cache_control", "max-age=60")
         .metadata("colour", "blue green")
