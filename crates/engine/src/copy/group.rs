@@ -244,10 +244,24 @@ impl Work {
     async fn end_object(&mut self, index: u32, end: PartEnd) -> Result<()> {
         let task = self.task_of(index).clone();
         let key = uploads::key(&task);
+        let mut done = Bitmap::default();
+        done.insert(index);
+        if self.engine.uploads.is_ended(&key).await {
+            // Another part was first.
+            return self
+                .put(Record {
+                    done,
+                    counts: Counts::default(),
+                    receipts: None,
+                    follow_up: Vec::new(),
+                    supersede: None,
+                })
+                .await;
+        }
         let (follow_up, result) = match end {
             PartEnd::BeginAnew(next) => (follow_up(&self.engine, vec![*next]).await?, None),
             PartEnd::Failed(error) => {
-                let outcome = object::failed(&self.engine, &task, &error);
+                let outcome = object::failure(&task, &error);
                 let result = UploadResult {
                     counts: count(&outcome),
                     outcome,
@@ -257,8 +271,7 @@ impl Work {
             PartEnd::Written(_) | PartEnd::ObjectEnded => return Ok(()),
         };
         let retries = u64::from(result.is_none());
-        let mut done = Bitmap::default();
-        done.insert(index);
+        let failed = result.as_ref().map(|result| result.outcome.clone());
         self.put(Record {
             done,
             counts: Counts {
@@ -271,6 +284,11 @@ impl Work {
         })
         .await?;
         let engine = &self.engine;
+        if engine.uploads.end(&key).await
+            && let Some(outcome) = failed
+        {
+            object::tell(engine, outcome);
+        }
         if let Some(row) = engine.state.upload(&engine.id, &key).await?
             && row.status == UploadStatus::Superseded
             && let Err(error) = complete::abort(engine, &row).await

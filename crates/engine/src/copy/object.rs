@@ -217,11 +217,23 @@ pub(crate) fn copied(
 
 /// The report's line of a failed object; tells the meter.
 pub(crate) fn failed(engine: &Engine, task: &ObjectTask, error: &Error) -> Outcome {
+    let outcome = failure(task, error);
+    tell(engine, outcome.clone());
+    outcome
+}
+
+/// The report's line of a failed object.
+pub(crate) fn failure(task: &ObjectTask, error: &Error) -> Outcome {
     let mut outcome = outcome(task, Action::Failed);
     outcome.error = Some(Failure::from(error));
-    tracing::error!(key = task.source_key, attempts = task.attempt, "{error}");
-    engine.meter.failed(outcome.clone());
     outcome
+}
+
+/// Tells log and meter that an object failed.
+pub(crate) fn tell(engine: &Engine, outcome: Outcome) {
+    let error = outcome.error.as_ref().map_or("", |error| &error.message);
+    tracing::error!(key = outcome.source_key, attempts = outcome.attempts, "{error}");
+    engine.meter.failed(outcome);
 }
 
 /// A line of the report with nothing but the task's own facts.

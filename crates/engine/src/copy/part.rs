@@ -18,11 +18,12 @@ use crate::engine::Engine;
 pub(crate) enum PartEnd {
     /// Written.
     Written(PartReceipt),
-    /// The object had ended already.
+    /// The object had ended already, and the state says so.
     ObjectEnded,
-    /// The object must be begun anew as this task. The caller alone carries this out.
+    /// The object must be begun anew as this task. The caller records it; of several parts that
+    /// say so the first counts.
     BeginAnew(Box<ObjectTask>),
-    /// The object failed for good. The caller alone records it.
+    /// The object failed for good. The caller records it, as above.
     Failed(Error),
 }
 
@@ -47,7 +48,7 @@ pub(crate) async fn copy(engine: &Engine, task: &ObjectTask, number: u32) -> Res
     if error.side == skyhaul_model::Side::Control {
         return Err(error);
     }
-    if !engine.uploads.end(&key).await {
+    if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);
     }
     Ok(match object::begin_anew(engine, task, error).await {

@@ -71,7 +71,8 @@ impl Uploads {
         cell.get_or_try_init(|| open(engine, task)).await.cloned()
     }
 
-    /// Marks an object's attempt as ended; true for the first caller only.
+    /// Marks an object's attempt as ended, once the state says so: parts that see this are recorded
+    /// as done without a receipt. True for the first caller only.
     pub(crate) async fn end(&self, key: &UploadKey) -> bool {
         self.ended.lock().await.insert(key.clone())
     }
