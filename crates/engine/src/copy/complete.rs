@@ -39,6 +39,12 @@ pub(crate) async fn complete(engine: &Engine, row: &UploadRow, last_try: bool) -
         Err(error) => error,
     };
     engine.check_cancelled()?;
+    if error.side == Side::Control
+        && (error.retryable || matches!(error.kind, ErrorKind::Full | ErrorKind::LeaseLost))
+    {
+        // This machine's trouble, not the object's: its parts stay for a later run.
+        return Err(error);
+    }
     if error.retryable && !last_try {
         tracing::warn!(key = row.key.key, "completion is put off: {error}");
         return Ok(());
@@ -54,7 +60,14 @@ pub(crate) async fn complete(engine: &Engine, row: &UploadRow, last_try: bool) -
         .state
         .upload_status(&engine.id, &row.key, &from, to, Some(&result))
         .await?;
-    abort(engine, row).await
+    match abort(engine, row).await {
+        Err(error) if error.side != Side::Control => {
+            // One object's upload that stays open stops no other; the sweep tries again.
+            tracing::warn!(key = row.key.key, "cannot abort an upload: {error}");
+            Ok(())
+        }
+        ended => ended,
+    }
 }
 
 async fn finish(
