@@ -4,7 +4,9 @@
 use futures::TryStreamExt as _;
 use skyhaul_model::compare::{MetadataTime, Verdict};
 use skyhaul_model::segment::ObjectTask;
-use skyhaul_model::{Algorithm, Checksum, Hasher, ObjectEntry, Pin, Result, mtime};
+use skyhaul_model::{
+    Algorithm, Checksum, ErrorKind, Hasher, ObjectEntry, Pin, Result, Side, mtime,
+};
 use skyhaul_stores::{ReadRequest, Store};
 
 use super::classify::{Classifier, Item, Known, verdict};
@@ -24,6 +26,11 @@ pub(crate) async fn resolve(
             classifier.copy(task)
         }
         Ok(_) => Item::Skip(task, "same size".into()),
+        Err(error) if error.kind == ErrorKind::Changed && error.side == Side::Source => {
+            // The copy finds its present version.
+            task.reason = Some("changed since it was listed".into());
+            classifier.copy(task)
+        }
         Err(error) => Item::Fail(object::failed(classifier.engine, &task, &error)),
     }
 }
