@@ -4,6 +4,7 @@
 use futures::{StreamExt as _, stream};
 use skyhaul_model::compare::IfExists;
 use skyhaul_model::group::Lease;
+use skyhaul_model::keymap::KeyMap;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{ObjectEntry, Result};
@@ -41,11 +42,13 @@ impl RangeTask {
     pub(crate) fn new(pool: &Pool, row: RangeRow, lease: Lease, source: Option<Scan>) -> Self {
         let engine = &pool.engine;
         let keys = &engine.spec.keys;
+        // One object is looked at alone, however many keys begin with its own.
+        let only = |key: &str| matches!(keys, KeyMap::Object { .. }).then(|| key.to_owned());
         let source = source.unwrap_or_else(|| {
             let request = ListRequest {
                 prefix: keys.source_prefix().to_owned(),
                 after: row.cursor.clone(),
-                upto: row.upto.clone(),
+                upto: row.upto.clone().or_else(|| only(keys.source_prefix())),
                 ..ListRequest::default()
             };
             Scan::new(engine.source.clone(), pool.shared.clone(), request)
@@ -56,7 +59,7 @@ impl RangeTask {
             let request = ListRequest {
                 prefix: keys.destination_prefix().to_owned(),
                 after: bound(&row.cursor),
-                upto: bound(&row.upto),
+                upto: bound(&row.upto).or_else(|| only(keys.destination_prefix())),
                 ..ListRequest::default()
             };
             Entries::new(&*engine.destination, request)
