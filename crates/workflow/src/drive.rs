@@ -342,7 +342,8 @@ impl Run {
             self.delete(resumed, confirm).await?;
             self.enter(Phase::Verify, None).await?;
         }
-        if self.row.phase == Phase::Verify {
+        // Again in a run that begins at the report: what was found is not in the row.
+        if matches!(self.row.phase, Phase::Verify | Phase::Report) {
             self.verification_failed = !verify::after_copy(&engine, &mut self.notes).await?;
             self.enter(Phase::Report, None).await?;
         }
