@@ -95,11 +95,14 @@ async fn delete_batch(engine: &Engine, keys: &[String], recheck: bool) -> Result
         let looked: Vec<(String, bool)> = stream::iter(keys)
             .map(|key| async move {
                 let exists = match engine.spec.keys.unmap(&key) {
-                    Some(source) => engine
-                        .source
-                        .stat(&source, &Pin::default(), false)
-                        .await?
-                        .is_some(),
+                    Some(source) => {
+                        match engine.source.stat(&source, &Pin::default(), false).await {
+                            Ok(found) => found.is_some(),
+                            // What is there is no object, as the listing found.
+                            Err(error) if error.kind == ErrorKind::Refused => false,
+                            Err(error) => return Err(error),
+                        }
+                    }
                     None => false,
                 };
                 Ok::<_, Error>((key, exists))
