@@ -33,7 +33,10 @@ pub(crate) async fn cleanup(
     let mut cleaned = Cleaned::default();
     let oldest = Timestamp::now() - settings.keep_partial;
     for row in rows {
-        if id.is_none() && !all && row.updated > oldest {
+        let written = home
+            .last_written(&row.id)
+            .and_then(|time| Timestamp::try_from(time).ok());
+        if id.is_none() && !all && written.max(Some(row.updated)) > Some(oldest) {
             continue;
         }
         // One that is being worked on is nobody's leftover.

@@ -84,6 +84,16 @@ impl Home {
         self.transfer_dir(id).join("lock").exists() && self.lock(id).is_err()
     }
 
+    /// When a transfer last wrote anything here, as far as its files tell: rows change only with
+    /// its phases.
+    pub(crate) fn last_written(&self, id: &TransferId) -> Option<std::time::SystemTime> {
+        let dir = self.transfer_dir(id);
+        ["log", "segments/manifest", "segments/receipts"]
+            .iter()
+            .filter_map(|name| std::fs::metadata(dir.join(name)).ok()?.modified().ok())
+            .max()
+    }
+
     /// Removes what a transfer left on this machine.
     pub(crate) fn remove(&self, id: &TransferId) -> Result<()> {
         let dir = self.transfer_dir(id);
