@@ -122,7 +122,8 @@ impl Classifier<'_> {
     /// is incomplete because of it.
     pub(crate) fn refused(&self, error: &Error) -> (Outcome, bool) {
         let skipped = error.kind == ErrorKind::Unsupported;
-        let incomplete = !skipped && error.kind != ErrorKind::Refused;
+        // What is skipped by rule hides nothing; anything else may.
+        let incomplete = !skipped;
         let outcome = Outcome {
             action: if skipped {
                 Action::Skipped
