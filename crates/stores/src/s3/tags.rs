@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use skyhaul_model::{ErrorKind, ObjectInfo, Result};
+use skyhaul_model::{Error, ErrorKind, ObjectInfo, Result};
 
 use super::bucket::Bucket;
 use super::retry::Call;
@@ -45,9 +45,26 @@ impl Bucket {
             };
             self.tag_header.store(next, Ordering::Relaxed);
         }
+        if info.pin.version_id.is_none() {
+            self.confirm_version(key, info).await?;
+        }
         info.tag_count = u32::try_from(tags.len()).ok();
         info.attributes.tags = Some(tags);
         Ok(())
+    }
+
+    /// Tags are asked for by key: without versions they are those of the object as it is now, which
+    /// must still be the one described.
+    async fn confirm_version(&self, key: &str, info: &ObjectInfo) -> Result<()> {
+        match self.head(key, &info.pin).await? {
+            Some(now) if now.pin == info.pin && now.mtime == info.mtime => Ok(()),
+            _ => Err(Error::new(
+                self.context.side,
+                ErrorKind::Changed,
+                "the object changed while its tags were read",
+            )
+            .object(self.context.uri(key))),
+        }
     }
 
     async fn tags(&self, key: &str, version: Option<&str>) -> Result<BTreeMap<String, String>> {
