@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use backon::Retryable as _;
 use jiff::Timestamp;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::segment::ObjectTask;
@@ -13,7 +14,7 @@ use skyhaul_state::{NewUpload, UploadKey, UploadRow, UploadStatus};
 use skyhaul_stores::{OpenUpload, UploadRequest, UploadToken};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::attributes;
+use super::{attributes, read};
 use crate::engine::Engine;
 
 /// A creation that was sent is answered or given up within this time, so an upload of ours begins
@@ -102,14 +103,29 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         Some(row) => (row, false),
         None => (intend(engine, task, key.clone()).await?, true),
     };
+    let opened = |token: UploadToken, kept: Option<Checksum>| {
+        Found::Open(Arc::new(Upload {
+            task: task.clone(),
+            token,
+            algorithm: engine.algorithm(kept.as_ref().map(|sum| sum.algorithm)),
+            kept,
+            parts: Mutex::default(),
+        }))
+    };
+    if let Some(token) = row.token {
+        // Should the source have changed since, a part that is still to be read meets the change;
+        // if all are written, they are one version and make a whole object.
+        let kept = match engine.source.stat(&task.source_key, &task.pin, false).await {
+            Ok(info) => info.and_then(|info| info.checksum),
+            Err(error) if error.kind == ErrorKind::Changed => None,
+            Err(error) => return Err(error),
+        };
+        return Ok(opened(UploadToken(token), kept));
+    }
     // The head of the pinned version: its attributes go with the upload's creation.
     let info = engine
         .source
-        .stat(
-            &task.source_key,
-            &task.pin,
-            row.token.is_none() && engine.wants_tags(),
-        )
+        .stat(&task.source_key, &task.pin, engine.wants_tags())
         .await?
         .ok_or_else(|| {
             Error::new(
@@ -119,19 +135,8 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
             )
             .object(engine.source.uri(&task.source_key))
         })?;
-    let algorithm = engine.algorithm(info.checksum.as_ref().map(|sum| sum.algorithm));
-    let opened = |token: UploadToken| {
-        Found::Open(Arc::new(Upload {
-            task: task.clone(),
-            token,
-            algorithm,
-            kept: info.checksum.clone(),
-            parts: Mutex::default(),
-        }))
-    };
-    if let Some(token) = row.token {
-        return Ok(opened(UploadToken(token)));
-    }
+    let kept = info.checksum.clone();
+    let algorithm = engine.algorithm(kept.as_ref().map(|sum| sum.algorithm));
     if !is_new {
         // A run died between intent and token: there may be an upload of ours at the store.
         abort_unrecorded(engine, &row).await?;
@@ -144,10 +149,7 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         mtime,
         algorithm,
     };
-    let token = engine
-        .destination
-        .open_upload(&task.destination_key, request)
-        .await?;
+    let token = create(engine, &row, &request).await?;
     let row = engine
         .state
         .upload_opened(&engine.id, &row.key, &token.0)
@@ -159,10 +161,32 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
                 .destination
                 .abort_upload(&task.destination_key, &token)
                 .await?;
-            Ok(opened(UploadToken(counts)))
+            Ok(opened(UploadToken(counts), kept))
         }
-        _ => Ok(opened(token)),
+        _ => Ok(opened(token, kept)),
     }
+}
+
+/// Creates the upload. A creation whose reply was lost may have been made: it is looked for and
+/// aborted before the next try.
+async fn create(engine: &Engine, row: &UploadRow, request: &UploadRequest) -> Result<UploadToken> {
+    let mut again = false;
+    let attempt = || {
+        let is_retry = std::mem::replace(&mut again, true);
+        async move {
+            if is_retry {
+                abort_unrecorded(engine, row).await?;
+            }
+            engine
+                .destination
+                .open_upload(&row.key.key, request.clone())
+                .await
+        }
+    };
+    attempt
+        .retry(read::backoff())
+        .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
+        .await
 }
 
 async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<UploadRow> {

@@ -48,8 +48,10 @@ impl Bucket {
         request: &UploadRequest,
         algorithm: Option<Algorithm>,
     ) -> Result<UploadToken, Failed> {
+        // Once: a creation whose reply was lost leaves an upload, which only the caller can tell
+        // from a stranger's.
         let reply = self
-            .call(Call::object(key), || {
+            .call(Call::object(key).attempts(1), || {
                 let operation = self
                     .client
                     .create_multipart_upload()
@@ -155,6 +157,15 @@ impl Bucket {
             reply = self
                 .try_complete(key, token, parts, checksum, condition, true)
                 .await;
+        }
+        if let Err(failed) = &mut reply
+            && failed.ambiguous
+            && failed.error.retryable
+            && let Err(gone) = self.parts(key, token).await
+            && gone.kind == ErrorKind::UploadGone
+        {
+            // No reply ever came, but the upload has ended.
+            failed.error = gone;
         }
         match reply {
             Ok(receipt) => Ok(receipt),
