@@ -115,6 +115,15 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
         ));
     }
     let read = read::read(engine, &task.source_key, &task.pin, None, Hashing::Suited).await?;
+    if read.payload.len() != task.size {
+        // A reply that is short and says so: the pinned version has the size that was listed.
+        return Err(Error::new(
+            Side::Source,
+            ErrorKind::Corrupt,
+            format!("{} bytes arrived of {}", read.payload.len(), task.size),
+        )
+        .object(engine.source.uri(&task.source_key)));
+    }
     let source_verified = read::compare(
         engine,
         &task.source_key,
@@ -232,7 +241,11 @@ pub(crate) fn failure(task: &ObjectTask, error: &Error) -> Outcome {
 /// Tells log and meter that an object failed.
 pub(crate) fn tell(engine: &Engine, outcome: Outcome) {
     let error = outcome.error.as_ref().map_or("", |error| &error.message);
-    tracing::error!(key = outcome.source_key, attempts = outcome.attempts, "{error}");
+    tracing::error!(
+        key = outcome.source_key,
+        attempts = outcome.attempts,
+        "{error}"
+    );
     engine.meter.failed(outcome);
 }
 
