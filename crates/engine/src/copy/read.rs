@@ -59,6 +59,7 @@ async fn read_once(
         tags: range.is_none() && engine.wants_tags(),
     };
     let mut reader = engine.source.read(key, request).await?;
+    check_version(engine, key, pin, &reader.info)?;
     let algorithm = match hashing {
         Hashing::Suited => engine.algorithm(reader.info.checksum.as_ref().map(|sum| sum.algorithm)),
         Hashing::With(algorithm) => algorithm,
@@ -95,6 +96,20 @@ async fn read_once(
         payload,
         checksum,
     })
+}
+
+/// Some services ignore the pin of a read and send what is there now: parts of two versions would
+/// be mixed.
+fn check_version(engine: &Engine, key: &str, pin: &Pin, sent: &ObjectInfo) -> Result<()> {
+    match (&pin.etag, &sent.pin.etag) {
+        (Some(asked), Some(sent)) if asked != sent => Err(Error::new(
+            Side::Source,
+            ErrorKind::Changed,
+            "the service sent another version than was asked for",
+        )
+        .object(engine.source.uri(key))),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a checksum of all bytes read equals the one that the source keeps; true only if there
