@@ -1,5 +1,6 @@
 //! The `skyhaul` binary as a user runs it, with a home, state and configuration of its own.
 
+use crate::fault::Gate;
 use crate::servers::Endpoint;
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -304,6 +305,22 @@ impl Running {
     #[must_use]
     pub fn stderr_line(&self, wanted: impl Fn(&str) -> bool) -> Option<String> {
         self.stderr.wait_for(self.started + self.patience, wanted)
+    }
+
+    /// Waits until one of its requests stands at a gate; panics with what it said if it ends before.
+    #[must_use]
+    pub fn held_at(mut self, gate: &Gate) -> Self {
+        let runs = crate::eventually("a request at the gate", self.patience, || {
+            let runs = self.runs();
+            (gate.arrivals() > 0 || !runs).then_some(runs)
+        });
+        if gate.arrivals() == 0 && !runs {
+            panic!(
+                "it ended before a request came to the gate: {}",
+                self.wait()
+            );
+        }
+        self
     }
 
     /// Whether it still runs.

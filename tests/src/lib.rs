@@ -11,6 +11,7 @@ pub mod fault;
 
 pub mod oracle;
 pub mod pair;
+pub mod proxied;
 pub mod servers;
 pub mod tree;
 

@@ -305,6 +305,17 @@ impl Bucket {
             .collect()
     }
 
+    /// Size and digest of every object under `prefix`.
+    #[must_use]
+    pub fn digests(&self, prefix: &str) -> BTreeMap<String, (u64, String)> {
+        let request = json!({ "prefix": prefix, "tags": false });
+        let objects: Vec<Object> = self.expect("snapshot", request);
+        objects
+            .into_iter()
+            .map(|object| (object.key, (object.size, object.sha256)))
+            .collect()
+    }
+
     /// As [`Self::snapshot`], without what a copy cannot keep: for comparing two buckets.
     #[must_use]
     pub fn essence(&self, prefix: &str) -> BTreeMap<String, Object> {

@@ -1,10 +1,11 @@
 //! The four pairs of stores, seen as one: a test says what is at the source and what must be at
 //! the destination, and runs for disk and S3 on either side.
 
-use crate::cli::{Cli, Finished};
+use crate::cli::{Cli, Finished, Running};
 use crate::data::Body;
+use crate::fault::FaultProxy;
 use crate::oracle::{Bucket, ObjectSpec};
-use crate::servers::servers;
+use crate::servers::{Endpoint, servers};
 use crate::tree::{Entry, Tree};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -99,12 +100,20 @@ impl Place {
                     Entry::Link(_) => None,
                 })
                 .collect(),
-            Self::S3(bucket) => bucket
-                .snapshot("")
-                .into_iter()
-                .map(|(key, object)| (key, (object.size, object.sha256)))
-                .collect(),
+            Self::S3(bucket) => bucket.digests(""),
         }
+    }
+
+    /// What is in it under a prefix, without the prefix.
+    #[must_use]
+    pub fn contents_under(&self, prefix: &str) -> Contents {
+        let all = match self {
+            Self::Disk(_) => self.contents(),
+            Self::S3(bucket) => bucket.digests(prefix),
+        };
+        all.into_iter()
+            .filter_map(|(key, found)| Some((key.strip_prefix(prefix)?.to_owned(), found)))
+            .collect()
     }
 
     /// The keys in it.
@@ -176,6 +185,8 @@ pub struct Pair {
     pub source: Place,
     /// What is written.
     pub destination: Place,
+    /// Where the command finds the two, if not where the test does: behind a proxy.
+    via: [Option<Endpoint>; 2],
 }
 
 impl Pair {
@@ -202,7 +213,19 @@ impl Pair {
             cli: Cli::new(),
             source,
             destination,
+            via: [None, None],
         }
+    }
+
+    /// Has the command reach the two through proxies; the test itself goes straight to them.
+    #[must_use]
+    pub fn through(
+        mut self,
+        source: Option<&FaultProxy>,
+        destination: Option<&FaultProxy>,
+    ) -> Self {
+        self.via = [source, destination].map(|proxy| proxy.map(|proxy| proxy.endpoint().clone()));
+        self
     }
 
     /// Runs a test for all four pairs, saying which.
@@ -219,10 +242,16 @@ impl Pair {
     pub fn flags(&self) -> Vec<String> {
         let mut flags = Vec::new();
         if let Place::S3(bucket) = &self.source {
-            flags.extend(self.cli.src(&bucket.endpoint));
+            flags.extend(
+                self.cli
+                    .src(self.via[0].as_ref().unwrap_or(&bucket.endpoint)),
+            );
         }
         if let Place::S3(bucket) = &self.destination {
-            flags.extend(self.cli.dst(&bucket.endpoint));
+            flags.extend(
+                self.cli
+                    .dst(self.via[1].as_ref().unwrap_or(&bucket.endpoint)),
+            );
         }
         flags
     }
@@ -230,6 +259,12 @@ impl Pair {
     /// Runs `command SOURCE/from DESTINATION/to` with further arguments.
     #[must_use]
     pub fn run(&self, command: &str, from: &str, to: &str, further: &[&str]) -> Finished {
+        self.start(command, from, to, further).wait()
+    }
+
+    /// Starts `command SOURCE/from DESTINATION/to` with further arguments and leaves it running.
+    #[must_use]
+    pub fn start(&self, command: &str, from: &str, to: &str, further: &[&str]) -> Running {
         let mut arguments = vec![
             command.to_owned(),
             self.source.uri(from),
@@ -237,7 +272,7 @@ impl Pair {
         ];
         arguments.extend(self.flags());
         arguments.extend(further.iter().map(ToString::to_string));
-        self.cli.run(&arguments)
+        self.cli.start(&arguments)
     }
 
     /// As [`Pair::run`], with a per-object report.
