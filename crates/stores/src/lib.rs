@@ -9,6 +9,7 @@ pub mod store;
 
 pub use payload::Payload;
 pub use store::{
-    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister, OpenUpload, ObjectReader,
-    PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store, UploadRequest, UploadToken,
+    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
+    ObjectReader, OpenUpload, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
+    UploadRequest, UploadToken,
 };

@@ -226,8 +226,12 @@ pub trait Store: Debug + Send + Sync {
     async fn open_upload(&self, key: &str, request: UploadRequest) -> Result<UploadToken>;
 
     /// Writes a part; writing the same part again replaces it. `UploadGone` if the upload is gone.
-    async fn put_part(&self, key: &str, token: &UploadToken, part: PartWrite)
-    -> Result<PartReceipt>;
+    async fn put_part(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        part: PartWrite,
+    ) -> Result<PartReceipt>;
 
     /// Completes an upload from its parts' receipts in ascending order; `checksum` is the full
     /// object's. A lost reply, and a 200 that carries an error, are resolved by looking at the

@@ -1,4 +1,5 @@
 //! The S3 store against real servers: what only a server can tell.
+#![allow(clippy::unwrap_used)] // helpers of tests
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;

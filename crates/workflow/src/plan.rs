@@ -21,37 +21,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
     let source = absolute(&request.source)?;
     let destination = absolute(&request.destination)?;
     let recursive = request.recursive || request.mode == Mode::Sync;
-    let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
-    let with = || Use {
-        follow_symlinks: request.follow_symlinks,
-        ..Use::default()
-    };
-    let (source_kind, source_service) = match source.location.scheme {
-        Scheme::Local => (local_kind(&source.location).await?, None),
-        Scheme::S3 => {
-            let store = open::store(&source, Side::Source, with()).await?;
-            store.check(Access::Read, &source.location.path).await?;
-            let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
-            (kind, store.service())
-        }
-    };
-    let destination_is_folder = destination.location.scheme == Scheme::Local
-        && is_directory(&destination.location.path).await;
-    let opened = open::store(&destination, Side::Destination, with()).await?;
-    if destination.location.scheme == Scheme::S3 {
-        opened
-            .check(Access::Write, &destination.location.path)
-            .await?;
-    }
-    let same_service = match source.location.scheme {
-        Scheme::Local => destination.location.scheme == Scheme::Local,
-        Scheme::S3 => source_service.is_some() && source_service == opened.service(),
-    };
-    let seen = Seen {
-        source: source_kind,
-        destination_is_folder,
-        same_service,
-    };
+    let seen = look(&request, &source, &destination).await?;
     if (source.location.scheme, destination.location.scheme) == (Scheme::Local, Scheme::Local) {
         // The plan of what the paths really are finds what links hide.
         let real = [
@@ -69,7 +39,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
     )?;
     if request.mode == Mode::Copy
         && matches!(
-            source_kind,
+            seen.source,
             SourceKind::Folder {
                 objects: 0,
                 more: false
@@ -97,7 +67,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
         (&destination, Side::Destination, Access::Write),
     ] {
         if endpoint.location.scheme == Scheme::Local {
-            open::store(endpoint, side, with())
+            open::store(endpoint, side, with(&request))
                 .await?
                 .check(access, "")
                 .await?;
@@ -120,6 +90,45 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
         follow_symlinks: request.follow_symlinks,
         durability: request.durability,
         now,
+    })
+}
+
+fn with(request: &CopyRequest) -> Use {
+    Use {
+        follow_symlinks: request.follow_symlinks,
+        ..Use::default()
+    }
+}
+
+/// Looks at both sides: what is there, and whether it can be used.
+async fn look(request: &CopyRequest, source: &Endpoint, destination: &Endpoint) -> Result<Seen> {
+    let recursive = request.recursive || request.mode == Mode::Sync;
+    let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
+    let (source_kind, source_service) = match source.location.scheme {
+        Scheme::Local => (local_kind(&source.location).await?, None),
+        Scheme::S3 => {
+            let store = open::store(source, Side::Source, with(request)).await?;
+            store.check(Access::Read, &source.location.path).await?;
+            let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
+            (kind, store.service())
+        }
+    };
+    let destination_is_folder = destination.location.scheme == Scheme::Local
+        && is_directory(&destination.location.path).await;
+    let opened = open::store(destination, Side::Destination, with(request)).await?;
+    if destination.location.scheme == Scheme::S3 {
+        opened
+            .check(Access::Write, &destination.location.path)
+            .await?;
+    }
+    let same_service = match source.location.scheme {
+        Scheme::Local => destination.location.scheme == Scheme::Local,
+        Scheme::S3 => source_service.is_some() && source_service == opened.service(),
+    };
+    Ok(Seen {
+        source: source_kind,
+        destination_is_folder,
+        same_service,
     })
 }
 
