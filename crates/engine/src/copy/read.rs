@@ -1,5 +1,7 @@
 //! Reading an object or a range of it into memory, checksummed on the way.
 
+use std::time::Duration;
+
 use backon::{ExponentialBuilder, Retryable as _};
 use futures::TryStreamExt as _;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
@@ -27,6 +29,7 @@ pub(crate) enum Hashing {
 /// retries come before that.
 pub(crate) fn backoff() -> ExponentialBuilder {
     ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(250))
         .with_jitter()
         .with_max_times(4)
 }
