@@ -310,16 +310,16 @@ impl Running {
     /// Waits until one of its requests stands at a gate; panics with what it said if it ends before.
     #[must_use]
     pub fn held_at(mut self, gate: &Gate) -> Self {
-        let runs = crate::eventually("a request at the gate", self.patience, || {
+        let came = crate::eventually("a request at the gate", self.patience, || {
             let runs = self.runs();
-            (gate.arrivals() > 0 || !runs).then_some(runs)
+            let came = gate.arrivals() > 0;
+            (came || !runs).then_some(came)
         });
-        if gate.arrivals() == 0 && !runs {
-            panic!(
-                "it ended before a request came to the gate: {}",
-                self.wait()
-            );
-        }
+        assert!(
+            came,
+            "it ended before a request came to the gate: {}",
+            self.wait()
+        );
         self
     }
 
