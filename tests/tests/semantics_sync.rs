@@ -206,6 +206,23 @@ fn sync_deletes_nothing_beyond_the_limit() {
 }
 
 #[test]
+fn sync_deletes_nothing_while_a_copy_failed() {
+    let pair = Pair::new(Kind::DiskToDisk);
+    pair.source.write(&[("a", A), ("x", A)]);
+    // A directory is in the way of `x`: what is in it would go, and `x` did not come.
+    pair.destination.write(&[("x/old", A)]);
+    let report = pair.report("sync", "", "", &["--delete", "-y"]);
+    assert_eq!(report.finished.code(), Some(1), "{}", report.finished);
+    assert!(report.deleted().is_empty());
+    assert_eq!(pair.destination.keys(), ["a", "x/old"]);
+    let report = pair.report("sync", "", "", &["--delete", "-y", "--force"]);
+    assert_eq!(report.finished.code(), Some(1), "{}", report.finished);
+    assert_eq!(report.deleted(), ["x/old"]);
+    pair.sync(&["--delete", "-y"]);
+    assert_eq!(pair.destination.keys(), ["a", "x"]);
+}
+
+#[test]
 fn sync_keeps_what_filters_exclude() {
     for kind in Kind::ALL {
         let pair = settled(kind);

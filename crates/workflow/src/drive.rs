@@ -380,6 +380,20 @@ impl Run {
         if deletes == 0 {
             return Ok(());
         }
+        // What failed to arrive may be what is about to go, under another name.
+        let failed = progress.listed.failed + progress.done.failed;
+        let forced = engine
+            .spec
+            .delete
+            .as_ref()
+            .is_some_and(|policy| policy.force);
+        if failed > 0 && !forced {
+            self.notes.push(format!(
+                "{deletes} objects were not deleted, because {failed} objects were not copied \
+                 (--force deletes all the same)"
+            ));
+            return Ok(());
+        }
         if confirm.is_some_and(|confirm| !confirm(deletes, there)) {
             self.notes
                 .push(format!("{deletes} objects were not deleted, as you said"));

@@ -358,7 +358,9 @@ impl Walk {
             // Not every file system tells it with the name.
             FileType::Unknown => match fs::statat(open, name, AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => identity::file_type(&stat),
-                Err(_) => return None,
+                Err(Errno::NOENT) => return None,
+                // Still a name: what is wrong with it is found, and told, when it is visited.
+                Err(_) => FileType::RegularFile,
             },
             told => told,
         };

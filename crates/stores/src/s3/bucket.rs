@@ -1,6 +1,6 @@
 //! One bucket with everything that its calls share.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -33,8 +33,6 @@ pub(super) struct Bucket {
     pub(super) capabilities: Capabilities,
     /// What names the service and the identity used there.
     pub(super) service: String,
-    /// How listings encode a space: see [`super::keys`].
-    pub(super) dialect: AtomicU8,
     /// What is known about the tag count header: see [`super::tags`].
     pub(super) tag_header: AtomicU32,
     /// The service refused checksums on multipart uploads.

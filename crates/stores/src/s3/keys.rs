@@ -1,62 +1,40 @@
 //! Keys in listings. With `encoding-type=url` odd keys survive XML, but services disagree on what
-//! a `+` is: AWS writes a space as `+` and a plus as `%2B`, others write a space as `%20` and leave
-//! a plus alone. Which one it is shows by itself, or by asking for the same page unencoded.
+//! a `+` is: AWS writes a space as `+` and a plus as `%2B`; others write a space as `%20` and leave
+//! a plus alone; `SeaweedFS` does the one for folders and the other for names. So, except on AWS, a
+//! page with a `+` in it is asked for unencoded too.
 
 use percent_encoding::percent_decode_str;
 
-/// How a service encodes keys in listings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// Not seen yet.
-    Unknown = 0,
-    /// `+` is a space.
-    Query = 1,
-    /// `+` is a plus.
-    Path = 2,
-}
-
-impl Dialect {
-    pub(super) fn from_u8(value: u8) -> Self {
-        match value {
-            1 => Self::Query,
-            2 => Self::Path,
-            _ => Self::Unknown,
-        }
-    }
-
-    /// What an encoded text gives away.
-    pub(super) fn seen_in(text: &str) -> Option<Self> {
-        if text.contains("%20") {
-            Some(Self::Path)
-        } else if text.contains("%2B") || text.contains("%2b") {
-            Some(Self::Query)
-        } else {
-            None
-        }
-    }
-
-    /// What the same key, encoded and not, gives away.
-    pub(super) fn compare(encoded: &str, plain: &str) -> Self {
-        let spaces = |text: &str| text.matches(' ').count();
-        if encoded.contains('+') && spaces(plain) > spaces(encoded) {
-            Self::Query
-        } else {
-            Self::Path
-        }
-    }
-}
-
-/// Decodes a key; `None` if it is not UTF-8.
-pub(super) fn decode(key: &str, dialect: Dialect) -> Option<String> {
+/// Decodes a key in which a `+` is a space; `None` if it is not UTF-8.
+pub(super) fn decode(key: &str) -> Option<String> {
     if !key.contains(['%', '+']) {
         return Some(key.to_owned());
     }
-    let spaced = if dialect == Dialect::Query {
-        key.replace('+', " ")
-    } else {
-        key.to_owned()
-    };
+    let spaced = key.replace('+', " ");
     Some(percent_decode_str(&spaced).decode_utf8().ok()?.into_owned())
+}
+
+/// Decodes the keys of a page, given the same page `plain`. `None` for a key that is not UTF-8, or
+/// whose plain form cannot be told (the page changed between the two calls).
+pub(super) fn decode_with(keys: &[&str], plain: &[&str]) -> Vec<Option<String>> {
+    let fold = |key: &str| key.replace(' ', "+");
+    let one = |(index, key): (usize, &&str)| {
+        let decoded = decode(key)?;
+        if !key.contains('+') {
+            return Some(decoded);
+        }
+        let folded = fold(&decoded);
+        let fits = |plain: &&&str| fold(plain) == folded;
+        if keys.len() == plain.len()
+            && let Some(same) = plain.get(index).filter(fits)
+        {
+            return Some((*same).to_owned());
+        }
+        let mut fitting = plain.iter().filter(fits);
+        let found = fitting.next().filter(|_| fitting.next().is_none())?;
+        Some((*found).to_owned())
+    };
+    keys.iter().enumerate().map(one).collect()
 }
 
 /// Whether XML 1.0 can carry a key.
@@ -69,19 +47,33 @@ pub(super) fn fits_xml(key: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn decoded(keys: &[&str], plain: &[&str]) -> Vec<Option<String>> {
+        decode_with(keys, plain)
+    }
+
     #[test]
-    fn both_dialects_decode() {
-        assert_eq!(Dialect::seen_in("a%20b"), Some(Dialect::Path));
-        assert_eq!(Dialect::seen_in("a%2Bb"), Some(Dialect::Query));
-        assert_eq!(Dialect::seen_in("a+b"), None);
-        assert_eq!(decode("a+b%2Bc", Dialect::Query).unwrap(), "a b+c");
-        assert_eq!(
-            decode("a+b%20c%25%C3%BC", Dialect::Path).unwrap(),
-            "a+b c%ü"
-        );
-        assert_eq!(Dialect::compare("a+b", "a b"), Dialect::Query);
-        assert_eq!(Dialect::compare("a+b", "a+b"), Dialect::Path);
-        assert_eq!(decode("%ff", Dialect::Path), None);
+    fn on_aws_a_plus_is_a_space() {
+        assert_eq!(decode("a+b%2Bc").unwrap(), "a b+c");
+        assert_eq!(decode("%C3%BC%25").unwrap(), "ü%");
+        assert_eq!(decode("%ff"), None);
+    }
+
+    #[test]
+    fn elsewhere_the_plain_page_tells_what_a_plus_is() {
+        let keys = ["a%20b/c+d", "a+b/c%2Bd", "a+b", "%C3%BC"];
+        let plain = ["a b/c d", "a+b/c+d", "a b", "ü"];
+        let found: Vec<_> = decoded(&keys, &plain)
+            .into_iter()
+            .map(Option::unwrap)
+            .collect();
+        assert_eq!(found, plain);
+    }
+
+    #[test]
+    fn a_page_that_changed_is_matched_by_what_cannot_be_confused() {
+        assert_eq!(decoded(&["a+b"], &["0", "a b"]), [Some("a b".to_owned())]);
+        assert_eq!(decoded(&["a+b"], &["a b", "a+b"]), [None]);
+        assert_eq!(decoded(&["a+b", "c"], &["c"]), [None, Some("c".to_owned())]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! Listing: pages in order, checked, the next one fetched while this one is consumed.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
@@ -12,7 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::attributes::{is_archived, storage_class, timestamp};
 use super::bucket::Bucket;
 use super::checksums::unquote;
-use super::keys::{Dialect, decode};
+use super::keys::{decode, decode_with};
 use super::retry::Call;
 use crate::store::{ListPage, ListRequest, Lister};
 
@@ -158,42 +157,22 @@ impl Pages {
 
     /// The keys of a page, decoded.
     async fn keys(&self, page: &ListObjectsV2Output) -> Result<Vec<String>> {
-        let raw = || {
-            page.contents()
-                .iter()
-                .map(|object| object.key().unwrap_or_default())
-        };
+        let raw = names(page);
         if page.encoding_type() != Some(&EncodingType::Url) {
-            return Ok(raw().map(ToOwned::to_owned).collect());
+            return Ok(raw.into_iter().map(ToOwned::to_owned).collect());
         }
-        let mut dialect = Dialect::from_u8(self.bucket.dialect.load(Ordering::Relaxed));
-        if dialect == Dialect::Unknown {
-            dialect = match raw().find_map(Dialect::seen_in) {
-                Some(dialect) => dialect,
-                None => match raw().position(|key| key.contains('+')) {
-                    None => Dialect::Unknown,
-                    Some(at) => self.ask(at, raw().nth(at).unwrap_or_default()).await?,
-                },
-            };
-            self.bucket.dialect.store(dialect as u8, Ordering::Relaxed);
-        }
-        raw()
-            .map(|key| {
-                decode(key, dialect)
-                    .ok_or_else(|| self.broken(format!("it names `{key}`, which is not UTF-8")))
+        let keys = if self.bucket.context.aws || !raw.iter().any(|key| key.contains('+')) {
+            raw.iter().map(|key| decode(key)).collect()
+        } else {
+            let plain = self.send(false).await?;
+            decode_with(&raw, &names(&plain))
+        };
+        keys.into_iter()
+            .zip(raw)
+            .map(|(key, raw)| {
+                key.ok_or_else(|| self.broken(format!("it names `{raw}`, which cannot be decoded")))
             })
             .collect()
-    }
-
-    /// Asks for the same page unencoded, to learn what a `+` is.
-    async fn ask(&self, at: usize, encoded: &str) -> Result<Dialect> {
-        let plain = self.send(false).await?;
-        let plain = plain
-            .contents()
-            .get(at)
-            .and_then(Object::key)
-            .unwrap_or(encoded);
-        Ok(Dialect::compare(encoded, plain))
     }
 
     fn disorder(&self, key: &str) -> Error {
@@ -231,4 +210,12 @@ fn entry(key: String, object: &Object) -> ObjectEntry {
         storage_class: storage_class(class),
         archived: is_archived(class, None, None) && !restored,
     }
+}
+
+/// The keys of a page as they were sent.
+fn names(page: &ListObjectsV2Output) -> Vec<&str> {
+    page.contents()
+        .iter()
+        .map(|object| object.key().unwrap_or_default())
+        .collect()
 }

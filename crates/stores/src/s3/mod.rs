@@ -135,7 +135,6 @@ impl S3Store {
             stall: options.stall,
             capabilities: Capabilities::s3(),
             service: client::service_name(&context, identity.as_deref()),
-            dialect: u8::from(context.aws).into(),
             tag_header: 0.into(),
             plain_uploads: false.into(),
             context,
