@@ -3,7 +3,7 @@
 use skyhaul_model::segment::{Chunk, MAX_GROUP_CHUNKS, ObjectTask, SEGMENT_VERSION, Segment};
 
 /// A bundle holds at most this many bytes: what a crash makes to be sent again is a few bundles.
-const BUNDLE_BYTES: u64 = 16 << 20;
+const BUNDLE_BYTES: u64 = 8 << 20;
 
 /// A bundle holds at most this many objects.
 const BUNDLE_OBJECTS: u32 = 256;
