@@ -232,7 +232,7 @@ fn two(kind: Kind) -> Proxied {
 }
 
 /// Copies [`two`] objects while every request of these operations meets this fault.
-fn hopeless(kind: Kind, at_source: bool, ops: &[Op], fault: Fault) {
+fn hopeless(kind: Kind, at_source: bool, ops: &[Op], fault: &Fault) {
     let bench = two(kind);
     let proxy = if at_source {
         bench.source()
@@ -249,7 +249,7 @@ fn hopeless(kind: Kind, at_source: bool, ops: &[Op], fault: Fault) {
 #[test]
 fn faults_flipped_while_read() {
     for kind in [Kind::S3ToS3, Kind::S3ToDisk] {
-        hopeless(kind, true, &[Op::Get], Fault::FlipResponse { at: 5000 });
+        hopeless(kind, true, &[Op::Get], &Fault::FlipResponse { at: 5000 });
     }
 }
 
@@ -260,7 +260,7 @@ fn faults_flipped_while_written() {
             kind,
             false,
             &[Op::Put, Op::UploadPart],
-            Fault::FlipRequest { at: 5000 },
+            &Fault::FlipRequest { at: 5000 },
         );
     }
 }
@@ -268,7 +268,7 @@ fn faults_flipped_while_written() {
 #[test]
 fn faults_truncated_while_read() {
     for kind in [Kind::S3ToS3, Kind::S3ToDisk] {
-        hopeless(kind, true, &[Op::Get], Fault::TruncateResponse { by: 10 });
+        hopeless(kind, true, &[Op::Get], &Fault::TruncateResponse { by: 10 });
     }
 }
 

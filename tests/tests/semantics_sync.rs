@@ -218,7 +218,7 @@ fn sync_deletes_nothing_while_a_copy_failed() {
     let report = pair.report("sync", "", "", &["--delete", "-y", "--force"]);
     assert_eq!(report.finished.code(), Some(1), "{}", report.finished);
     assert_eq!(report.deleted(), ["x/old"]);
-    pair.sync(&["--delete", "-y"]);
+    assert_eq!(pair.sync(&["--delete", "-y"]).copied(), ["x"]);
     assert_eq!(pair.destination.keys(), ["a", "x"]);
 }
 
