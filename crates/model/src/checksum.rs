@@ -210,7 +210,7 @@ impl<'de> Deserialize<'de> for Checksum {
 #[serde(rename_all = "kebab-case")]
 pub enum Verification {
     /// The checksum of the bytes read equals the one that the source store keeps, and the
-    /// destination store verified it.
+    /// destination store verified it (a disk, which verifies nothing, flushed the bytes).
     SourceVerified,
     /// The destination store verified the checksum of the bytes read.
     TransportVerified,

@@ -75,9 +75,3 @@ pub struct ObjectInfo {
     /// Set when the object must be restored from an archive before it can be read.
     pub archived: bool,
 }
-
-/// Whether a key is a folder marker by its spelling: it ends in a slash.
-#[must_use]
-pub fn is_folder_marker(key: &str) -> bool {
-    key.ends_with('/')
-}

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use skyhaul_model::group::{Counts, GroupId, GroupStatus};
+use skyhaul_model::group::{GroupId, GroupStatus};
 use skyhaul_model::outcome::{PartReceipt, ReceiptRecord};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Checksum, Error, ErrorKind, Result, Side, Verification, hasher};
@@ -281,10 +281,4 @@ pub async fn abandon(engine: &Engine) -> Result<(u64, Vec<String>)> {
             }
         }
     }
-}
-
-/// What an ended object counts, for callers outside of groups.
-#[must_use]
-pub fn counts(outcome: &skyhaul_model::outcome::Outcome) -> Counts {
-    group::count(outcome)
 }
