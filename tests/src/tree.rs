@@ -3,6 +3,7 @@
 use crate::data::{Body, sha256_of};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -153,7 +154,8 @@ fn collect(directory: &Path, above: &str, found: &mut BTreeMap<String, Entry>) {
             let target = fs::read_link(entry.path()).expect("readlink");
             found.insert(name, Entry::Link(target));
         } else {
-            found.insert(name, file(&entry.path()));
+            // A tree that is being written to: renamed since its directory was read.
+            found.extend(file(&entry.path()).map(|entry| (name, entry)));
         }
     }
     if empty && !above.is_empty() {
@@ -161,18 +163,22 @@ fn collect(directory: &Path, above: &str, found: &mut BTreeMap<String, Entry>) {
     }
 }
 
-fn file(path: &Path) -> Entry {
-    let mut file = File::open(path).expect("open");
+/// A file as it is; `None` if it is gone.
+fn file(path: &Path) -> Option<Entry> {
+    let mut file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        opened => opened.expect("open"),
+    };
     let (sha256, size) = sha256_of(&mut file).expect("read");
     let modified = file
         .metadata()
         .and_then(|meta| meta.modified())
         .expect("mtime");
-    Entry::File {
+    Some(Entry::File {
         size,
         sha256,
         mtime_ns: nanoseconds(modified),
-    }
+    })
 }
 
 fn nanoseconds(time: SystemTime) -> u128 {
