@@ -83,6 +83,28 @@ pub struct Outcome {
     pub error: Option<Failure>,
 }
 
+impl Outcome {
+    /// A line that says what was done with a destination key, and nothing more yet.
+    #[must_use]
+    pub fn new(action: Action, destination_key: impl Into<String>) -> Self {
+        Self {
+            action,
+            source_key: None,
+            destination_key: destination_key.into(),
+            destination: 0,
+            size: 0,
+            checksum: None,
+            verified: None,
+            etag: None,
+            version: None,
+            attempts: 0,
+            server_side: false,
+            reason: None,
+            error: None,
+        }
+    }
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
 fn is_first(destination: &u32) -> bool {
     *destination == 0

@@ -4,19 +4,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use skyhaul_engine::copy::complete;
-use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
-use skyhaul_engine::{Engine, ServiceCopy};
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Result, Scheme, Side, TransferId};
 use skyhaul_state::{TransferChange, TransferRow, TransferState, TransferStatus};
 use skyhaul_stores::local::{LocalOptions, LocalStore};
 use tokio_util::sync::CancellationToken;
 
+use crate::drive;
 use crate::embedded::Cleaned;
 use crate::home::Home;
 use crate::settings::Settings;
-use crate::{drive, open};
 
 /// Cleans up one transfer at once, or those older than the setting (`all`: whatever their age).
 pub(crate) async fn cleanup(
@@ -72,20 +70,9 @@ async fn one(
     if matches!(row.status, TransferStatus::Succeeded) {
         return Ok((0, Vec::new()));
     }
-    let (source, destination) = open::both(&row.spec, &row.id).await?;
     let (meter, _failures) = Meter::new();
-    let engine = Engine::new(EngineParts {
-        id: row.id.clone(),
-        spec: row.spec.clone(),
-        state: Arc::clone(state),
-        segments: Arc::new(home.segments(&row.id)?),
-        source,
-        destination,
-        limits: drive::limits(settings, false),
-        meter: Arc::new(meter),
-        cancel: CancellationToken::new(),
-        service_copy: ServiceCopy::Off,
-    });
+    let limits = drive::limits(settings, false);
+    let engine = drive::engine(home, state, row, limits, meter, CancellationToken::new()).await?;
     let change = TransferChange {
         status: Some(TransferStatus::Cancelled),
         ..TransferChange::default()

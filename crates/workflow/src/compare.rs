@@ -86,19 +86,10 @@ impl Listed {
                             });
                         if begins {
                             show(Outcome {
-                                action: Action::Copied,
                                 source_key: Some(task.source_key),
-                                destination_key: task.destination_key,
-                                destination: 0,
                                 size: task.size,
-                                checksum: None,
-                                verified: None,
-                                etag: None,
-                                version: None,
-                                attempts: 0,
-                                server_side: false,
                                 reason: task.reason.map(std::borrow::Cow::into_owned),
-                                error: None,
+                                ..Outcome::new(Action::Copied, task.destination_key)
                             });
                         }
                     }
@@ -117,21 +108,7 @@ impl Listed {
         let deletes = ListSegmentKind::Deletes;
         for pointer in engine.state.list_segments(&engine.id, deletes).await? {
             for key in engine.segments.read_deletes(&pointer).await? {
-                show(Outcome {
-                    action: Action::Deleted,
-                    source_key: None,
-                    destination_key: key,
-                    destination: 0,
-                    size: 0,
-                    checksum: None,
-                    verified: None,
-                    etag: None,
-                    version: None,
-                    attempts: 0,
-                    server_side: false,
-                    reason: None,
-                    error: None,
-                });
+                show(Outcome::new(Action::Deleted, key));
             }
         }
         Ok(())

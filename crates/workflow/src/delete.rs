@@ -72,19 +72,8 @@ pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deletions> 
 
 fn outcome(key: String, action: Action) -> Outcome {
     Outcome {
-        action,
-        source_key: None,
-        destination_key: key,
-        destination: 0,
-        size: 0,
-        checksum: None,
-        verified: None,
-        etag: None,
-        version: None,
         attempts: 1,
-        server_side: false,
-        reason: None,
-        error: None,
+        ..Outcome::new(action, key)
     }
 }
 

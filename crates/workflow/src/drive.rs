@@ -57,7 +57,7 @@ struct Run {
 }
 
 /// Opens both sides of a transfer and makes its engine.
-async fn engine(
+pub(crate) async fn engine(
     home: &Home,
     state: &Arc<dyn TransferState>,
     row: &TransferRow,

@@ -252,18 +252,9 @@ pub(crate) fn tell(engine: &Engine, outcome: Outcome) {
 /// A line of the report with nothing but the task's own facts.
 pub(crate) fn outcome(task: &ObjectTask, action: Action) -> Outcome {
     Outcome {
-        action,
         source_key: Some(task.source_key.clone()),
-        destination_key: task.destination_key.clone(),
-        destination: 0,
         size: task.size,
-        checksum: None,
-        verified: None,
-        etag: None,
-        version: None,
         attempts: task.attempt,
-        server_side: false,
-        reason: None,
-        error: None,
+        ..Outcome::new(action, task.destination_key.clone())
     }
 }

@@ -125,23 +125,17 @@ impl Classifier<'_> {
         // What is skipped by rule hides nothing; anything else may.
         let incomplete = !skipped;
         let outcome = Outcome {
-            action: if skipped {
-                Action::Skipped
-            } else {
-                Action::Failed
-            },
             source_key: error.object.clone(),
-            destination_key: String::new(),
-            destination: 0,
-            size: 0,
-            checksum: None,
-            verified: None,
-            etag: None,
-            version: None,
-            attempts: 0,
-            server_side: false,
             reason: skipped.then(|| error.to_string()),
             error: (!skipped).then(|| error.into()),
+            ..Outcome::new(
+                if skipped {
+                    Action::Skipped
+                } else {
+                    Action::Failed
+                },
+                String::new(),
+            )
         };
         if !skipped {
             tracing::error!("{error}");

@@ -41,24 +41,6 @@ pub(super) fn tagging(tags: Option<&BTreeMap<String, String>>) -> Option<String>
     Some(pairs.join("&"))
 }
 
-/// Seconds since 1970 with a decimal fraction, as rclone writes it.
-pub(super) fn format_mtime(mtime: Timestamp) -> String {
-    let nanos = mtime.as_nanosecond();
-    let (sign, nanos) = if nanos < 0 {
-        ("-", -nanos)
-    } else {
-        ("", nanos)
-    };
-    let (seconds, fraction) = (nanos / 1_000_000_000, nanos % 1_000_000_000);
-    if fraction == 0 {
-        format!("{sign}{seconds}")
-    } else {
-        format!("{sign}{seconds}.{fraction:09}")
-            .trim_end_matches('0')
-            .to_owned()
-    }
-}
-
 /// The user metadata to write: the source's, with the modification time that the object should
 /// show unless the source carries one already.
 pub(super) fn metadata(
@@ -73,7 +55,7 @@ pub(super) fn metadata(
     if let Some(mtime) = mtime {
         metadata
             .entry(MTIME_KEY.to_owned())
-            .or_insert_with(|| format_mtime(mtime));
+            .or_insert_with(|| skyhaul_model::mtime::format(mtime));
     }
     (!metadata.is_empty()).then_some(metadata)
 }
@@ -175,7 +157,7 @@ mod tests {
 
     #[test]
     fn times_as_rclone_writes_them() {
-        let at = |nanos| format_mtime(Timestamp::from_nanosecond(nanos).unwrap());
+        let at = |nanos| skyhaul_model::mtime::format(Timestamp::from_nanosecond(nanos).unwrap());
         assert_eq!(at(1_600_000_000_123_000_000), "1600000000.123");
         assert_eq!(at(1_600_000_000_000_000_000), "1600000000");
         assert_eq!(at(-1_500_000_000), "-1.5");
