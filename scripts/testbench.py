@@ -27,6 +27,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUN = ROOT / ".testbench" / "run"
@@ -34,6 +35,8 @@ BIN = pathlib.Path(sys.executable).parent
 MEMORY = pathlib.Path("/dev/shm")
 MEMORY_NEEDED = 8 << 30
 START_DEADLINE_S = 45
+# How often servers on disk free what was deleted.
+GIVE_BACK_S = 30.0
 # Below the range that the kernel gives to outgoing connections, so that none takes a port
 # between our look and the server's bind.
 PORTS = range(18000, 32000)
@@ -139,6 +142,9 @@ class Server:
                 raise TimeoutError(f"server {self.name} does not serve; its log ends:\n{tail}")
             time.sleep(0.1)
 
+    def give_back(self) -> None:
+        """Frees the space of what was deleted, where that does not happen by itself."""
+
     def stop(self) -> None:
         if self.process is None or self.process.poll() is not None:
             return
@@ -169,6 +175,7 @@ class SeaweedFs(Server):
         ]  # fmt: skip
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.url = f"http://127.0.0.1:{ports['s3.port']}"
+        self.master = f"http://127.0.0.1:{ports['master.port']}"
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
         identities = self.directory / "identities.json"
@@ -190,6 +197,12 @@ class SeaweedFs(Server):
             "-volume.minFreeSpacePercent=1",
             *(f"-{name}={port}" for name, port in ports.items()),
         ]
+
+    def give_back(self) -> None:
+        """Frees the space of deleted objects: by itself it does so every quarter of an hour."""
+        address = f"{self.master}/vol/vacuum?garbageThreshold=0.1"
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=60):
+            pass
 
     def environment(self) -> dict[str, str]:
         # A bucket is a collection, and by default a collection's first object makes 7 volumes.
@@ -296,8 +309,11 @@ def supervise(arguments: argparse.Namespace) -> int:
         line = json.dumps({server.name: server.endpoint() for server in servers})
         with os.fdopen(arguments.ready_fd, "w") as ready:
             ready.write(line + "\n")
-        while not watch.ended(None):
-            pass
+        # In memory little is written, and nothing should be busy beside the tests.
+        pause = GIVE_BACK_S if arguments.on_disk else None
+        while not watch.ended(pause):
+            for server in servers:
+                server.give_back()
         return 0
     finally:
         for server in servers:

@@ -40,13 +40,13 @@ class Tool:
 
     def path(self) -> str | None:
         found = machine.find(self.binary, self.variable)
-        if not found and self.binary == "skyhaul":
-            built = machine.TARGET / "release/skyhaul"
+        if not found and self.binary.startswith("skyhaul"):
+            built = machine.TARGET / "release" / self.binary
             return str(built) if built.is_file() else None
         return found
 
     def peer(self) -> bool:
-        return self.binary != "skyhaul"
+        return not self.binary.startswith("skyhaul")
 
 
 def environment(place: Place) -> dict[str, str]:
@@ -140,6 +140,13 @@ def _aws(path: str, load: Workload, place: Place) -> Steps:
     return {"s3-local": [down], "local-s3": [up]}.get(load.direction, [down, up])
 
 
+def _floor(path: str, load: Workload, place: Place) -> Steps:
+    if load.direction != "s3-s3":
+        return None
+    source, target = (url.removeprefix("http://") for url in (place.source_url, place.target_url))
+    return [[path, source, place.source, target, place.target, str(load.count)]]
+
+
 def _no_list(*_: str) -> Steps:
     return None
 
@@ -191,6 +198,8 @@ ALL = [
          lambda path, url, bucket: [[path, "--endpoint-url", url, "ls", f"s3://{bucket}/*"]],
          _S5CMD),
     Tool("aws", "aws", "AWS_BIN", _aws, _no_list, _AWS),
+    Tool("floor", "skyhaul-bench-floor", "FLOOR_BIN", _floor, _no_list,
+         {"s3-s3": "no tool: the kernel's price of the bytes alone, one connection each way"}),
 ]
 
 REASONS = """\
@@ -203,6 +212,9 @@ The flags were chosen, not searched for: other counts of transfers and threads w
   everything back, and is off.
 - **s5cmd, aws s3** have one endpoint a command: s3-s3 is a download and an upload over a
   directory on the same disk, times added, peak memory the larger.
+- **floor** is no tool and no peer: one blocking socket in, one out, 128 KiB at a time. What it costs
+  in CPU is what the kernel takes for receiving and sending these bytes here; no client that
+  passes them through its own memory costs less.
 - **skyhaul** starts each run afresh (`--fresh`, an empty state directory).
 
 The guarantees of each tool are what its documentation and flags say; the benchmark itself checks
@@ -216,7 +228,7 @@ def versions(chosen: list[Tool]) -> dict[str, str]:
     found: dict[str, str] = {}
     for tool in chosen:
         path = tool.path()
-        if tool.binary in found:
+        if tool.binary in found or tool.name == "floor":
             continue
         if not path:
             found[tool.binary] = "n/a"

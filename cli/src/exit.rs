@@ -50,6 +50,7 @@ mod tests {
     fn summary(status: TransferStatus) -> Summary {
         Summary {
             transfer: None,
+            resumed: false,
             status,
             progress: ProgressEvent::default(),
             retries: 0,

@@ -400,6 +400,56 @@ fn faults_throttling_in_bursts_is_waited_out() {
 }
 
 #[test]
+fn faults_throttled_from_the_very_first_request() {
+    let bench = two(Kind::S3ToS3);
+    let proxies: [&FaultProxy; 2] = [bench.source(), bench.destination()];
+    for proxy in proxies {
+        let slow = Fault::SlowDown {
+            retry_after_s: None,
+        };
+        proxy.set_plan(Plan::new(1).rule(Rule::on_any(&[]).first(9).fault(slow)));
+    }
+    let report = bench.pair.report("cp", "", "", &FLAGS);
+    report.finished.assert_code(0);
+    assert_no_silent_damage(&bench, &report);
+    assert!(
+        proxies
+            .iter()
+            .all(|proxy| proxy.log().faults("slow-down") == 9)
+    );
+}
+
+/// Every connection breaks before a part or an object has come whole.
+#[test]
+fn faults_reads_that_always_break_go_on_where_they_broke() {
+    for kind in [Kind::S3ToS3, Kind::S3ToDisk] {
+        let bench = two(kind);
+        let size = 13 * MIB;
+        let fault = Fault::ShortLongResponse { after: 700_000 };
+        let name = fault.name();
+        bench
+            .source()
+            .set_plan(Plan::new(1).rule(Rule::on(Op::Get).fault(fault)));
+        let report = bench.pair.report("cp", "", "", &FLAGS);
+        report.finished.assert_code(0);
+        assert_no_silent_damage(&bench, &report);
+        let log = bench.source().log();
+        assert!(log.faults(name) > 15, "{kind:?}");
+        // Sent again is only what was under way when a connection broke.
+        let sent = log.received(Op::Get);
+        assert!(sent < size + size / 5, "{kind:?}: {sent} bytes of {size}");
+    }
+}
+
+#[test]
+fn faults_reads_that_break_at_once_are_given_up() {
+    for kind in [Kind::S3ToS3, Kind::S3ToDisk] {
+        let fault = Fault::ResetResponse { after: 5_000 };
+        hopeless(kind, true, &[Op::Get], &fault);
+    }
+}
+
+#[test]
 fn faults_slow_reads_arrive_whole() {
     let bench = two(Kind::S3ToS3);
     let slow = Fault::Throttle {

@@ -464,6 +464,28 @@ fn killed_while_deleting() {
 }
 
 #[test]
+fn killed_sync_is_finished_and_what_came_since_is_synced() {
+    let bench = small(Kind::S3ToS3);
+    let gate = Gate::new();
+    let hold = Rule::on(Op::Complete).fault(Fault::HoldRequest(gate.clone()));
+    bench.destination().set_plan(Plan::new(0).rule(hold));
+    let flags = ["--part-size", "5M", "--multipart-threshold", "5M"];
+    let _ = bench
+        .pair
+        .start("sync", "", "to/", &flags)
+        .held_at(&gate)
+        .kill();
+    bench.heal();
+    let since = [("a", Body::new(9, 2000)), ("since", Body::new(10, 3000))];
+    bench.pair.source.write(&since);
+    let report = bench.pair.report("sync", "", "to/", &flags);
+    report.finished.assert_code(0);
+    assert_eq!(parts_sent(&bench), 0, "the parts of the killed run count");
+    assert_eq!(report.copied(), ["a", "since"], "{}", report.finished);
+    assert_arrived(&bench, "to/", &bench.pair.source.contents());
+}
+
+#[test]
 fn killed_and_gone_on_with_by_the_same_command() {
     let bench = small(Kind::S3ToS3);
     killed_at(&bench, Rule::on(Op::Complete), Fault::HoldRequest);

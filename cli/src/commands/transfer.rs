@@ -1,8 +1,9 @@
 //! Planning and running a transfer: what `cp`, `sync` and `resume` share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use skyhaul_model::{Result, TransferId, TransferSpec};
+use skyhaul_model::spec::Mode;
+use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_workflow::embedded::Start;
 use skyhaul_workflow::{CopyRequest, Embedded, Event, Summary};
 
@@ -13,7 +14,8 @@ use crate::output::schema::{Body, Line};
 use crate::output::text;
 use crate::{confirm, exit};
 
-/// Plans a request, then runs it, or shows what would happen.
+/// Plans a request, then runs it, or shows what would happen. A sync that finds an unfinished
+/// transfer of its own finishes that, then syncs once more.
 pub(crate) async fn request(
     context: &Context,
     what: &WhatArgs,
@@ -33,14 +35,35 @@ pub(crate) async fn request(
     if what.dry_run {
         return dry_run(context, &embedded, spec).await;
     }
-    let start = start(
-        context,
-        what.fresh,
-        how.report.report.clone(),
-        yes || !deletes,
-    );
-    let summary = Box::pin(embedded.run(spec, start)).await?;
+    let report = &how.report.report;
+    let begin = |fresh| start(context, fresh, report.clone(), yes || !deletes);
+    let earlier = Box::pin(embedded.run(spec.clone(), begin(what.fresh))).await?;
+    let code = finish(context, &earlier);
+    if spec.mode != Mode::Sync || !earlier.resumed {
+        return Ok(code);
+    }
+    // What changed since the earlier run's listing is not in it: both sides are looked at anew.
+    set_aside(report.as_deref(), &earlier)?;
+    context.screen.event(&Event::Note(
+        "the interrupted transfer is finished; syncing what changed since".to_owned(),
+    ));
+    let summary = Box::pin(embedded.run(spec, begin(true))).await?;
     Ok(finish(context, &summary))
+}
+
+/// Keeps a report from being replaced by the next one: `FILE` becomes `FILE.ID`.
+fn set_aside(report: Option<&Path>, summary: &Summary) -> Result<()> {
+    let (Some(report), Some(id)) = (report, &summary.transfer) else {
+        return Ok(());
+    };
+    let mut aside = report.as_os_str().to_owned();
+    aside.push(format!(".{id}"));
+    std::fs::rename(report, &aside).map_err(|error| {
+        let kind = ErrorKind::Internal;
+        Error::control(kind, "cannot rename the report of the interrupted transfer")
+            .object(report.display().to_string())
+            .cause(error)
+    })
 }
 
 /// Goes on with a transfer.

@@ -22,6 +22,7 @@ const FAILURES_SHOWN: u64 = 20;
 #[derive(Debug)]
 pub(crate) struct Human {
     bar: Option<ProgressBar>,
+    live: bool,
     quiet: bool,
     verbose: bool,
     rate: Rate,
@@ -33,15 +34,9 @@ pub(crate) struct Human {
 impl Human {
     /// `live` draws a bar on stderr.
     pub(crate) fn new(live: bool, quiet: bool, verbose: bool) -> Self {
-        let bar = (live && !quiet).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
-            if let Ok(style) = ProgressStyle::with_template("{bar:24} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
         Self {
-            bar,
+            bar: None,
+            live: live && !quiet,
             quiet,
             verbose,
             rate: Rate::default(),
@@ -49,6 +44,20 @@ impl Human {
             failures: 0,
             transfer: None,
         }
+    }
+
+    /// Begins with a transfer: a command may run one after the other.
+    fn begin(&mut self, transfer: &TransferId) {
+        self.transfer = Some(transfer.clone());
+        self.rate = Rate::default();
+        self.failures = 0;
+        self.bar = self.live.then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
+            if let Ok(style) = ProgressStyle::with_template("{bar:24} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
     }
 
     /// A line on stderr, above the bar. Nothing can be done about a terminal that is gone.
@@ -144,7 +153,7 @@ impl Show for Human {
                 resumed,
                 log,
             } => {
-                self.transfer = Some(transfer.clone());
+                self.begin(transfer);
                 if !self.quiet {
                     let what = if *resumed { " goes on" } else { "" };
                     self.say(&format!("transfer {transfer}{what}, log {}", log.display()));

@@ -37,6 +37,7 @@ impl Show for Json {
                 log,
             } => {
                 self.transfer = Some(transfer.clone());
+                self.rate = Rate::default();
                 self.write(Body::Started {
                     resumed: *resumed,
                     log,

@@ -77,6 +77,7 @@ mod tests {
     fn says_what_was_done() {
         let mut summary = Summary {
             transfer: Some(TransferId::generate()),
+            resumed: true,
             status: TransferStatus::Incomplete,
             progress: ProgressEvent {
                 objects_done: 3,

@@ -38,6 +38,14 @@ pub struct Pin {
     pub file: Option<FileIdentity>,
 }
 
+impl Pin {
+    /// Whether it names a version at all.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectEntry {

@@ -181,6 +181,7 @@ pub(crate) async fn drive(
     events(Event::Progress(numbers));
     Ok(Summary {
         transfer: Some(id),
+        resumed,
         status: run.row.status,
         progress: numbers,
         retries: progress.done.retries,

@@ -192,6 +192,7 @@ impl Embedded {
         };
         Ok(Summary {
             transfer: None,
+            resumed: false,
             status,
             progress: ProgressEvent {
                 listing_done: true,

@@ -40,6 +40,9 @@ pub struct ProgressEvent {
 pub struct Summary {
     /// The transfer; `None` for a dry run.
     pub transfer: Option<TransferId>,
+    /// Whether an earlier run's transfer was gone on with, by the listing made then.
+    #[serde(skip)]
+    pub resumed: bool,
     /// How it ended.
     pub status: TransferStatus,
     /// The final numbers.

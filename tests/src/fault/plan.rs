@@ -40,6 +40,11 @@ pub enum Fault {
         /// Bytes sent before.
         after: u64,
     },
+    /// As above, but answers that are not longer pass unharmed.
+    ShortLongResponse {
+        /// Bytes sent before.
+        after: u64,
+    },
     /// The answer lacks its last bytes, and Content-Length agrees with what is sent.
     TruncateResponse {
         /// Bytes left out.
@@ -92,6 +97,7 @@ impl Fault {
             Self::Refuse { .. } => "refuse",
             Self::ResetRequest { .. } => "reset-request",
             Self::ResetResponse { .. } => "reset-response",
+            Self::ShortLongResponse { .. } => "short-long-response",
             Self::ShortResponse { .. } => "short-response",
             Self::TruncateResponse { .. } => "truncate-response",
             Self::FlipResponse { .. } => "flip-response",

@@ -236,6 +236,7 @@ async fn respond(
         }
         Some(
             fault @ (Fault::ResetResponse { .. }
+            | Fault::ShortLongResponse { .. }
             | Fault::ShortResponse { .. }
             | Fault::FlipResponse { .. }
             | Fault::Throttle { .. }
@@ -255,6 +256,7 @@ fn response_harm(fault: Fault, length: u64, cut: &Cut) -> Harm {
     match fault {
         _ if length == 0 => Harm::None,
         Fault::ResetResponse { after } => Harm::EndAfter(within(after), Some(cut.clone())),
+        Fault::ShortLongResponse { after } if length > after => Harm::EndAfter(after, None),
         Fault::ShortResponse { after } => Harm::EndAfter(within(after), None),
         Fault::FlipResponse { at } => Harm::Flip(within(at)),
         Fault::Throttle { bytes_per_s } => Harm::Throttle(bytes_per_s.max(1)),

@@ -84,6 +84,7 @@ fn all() -> Vec<Value> {
         .hint("h");
     let summary = Summary {
         transfer: Some(id.clone()),
+        resumed: false,
         status: TransferStatus::Incomplete,
         progress: ProgressEvent::default(),
         retries: 0,

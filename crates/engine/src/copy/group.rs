@@ -1,5 +1,6 @@
 //! Working on one group: its chunks are moved concurrently, their outcomes recorded in batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -302,18 +303,16 @@ impl Work {
     /// Tells the uploads of large objects all of whose parts in this group are done, and completes
     /// those that were the last.
     async fn count_slices(&self, now_done: Bitmap) -> Result<()> {
-        for (object, task) in self.segment.objects.iter().enumerate() {
-            let mut parts = Bitmap::default();
-            for (index, chunk) in self.segment.chunks.iter().enumerate() {
-                if matches!(chunk, Chunk::Range { object: of, .. } if *of as usize == object) {
-                    parts.insert(index as u32);
-                }
+        let mut parts_of: BTreeMap<u32, Bitmap> = BTreeMap::new();
+        for (index, chunk) in self.segment.chunks.iter().enumerate() {
+            if let Chunk::Range { object, .. } = chunk {
+                parts_of.entry(*object).or_default().insert(index as u32);
             }
-            let is_complete = parts.intersection(self.row.done) == parts;
-            let key = uploads::key(task);
-            if parts.count() == 0
+        }
+        for (object, parts) in parts_of {
+            let key = uploads::key(&self.segment.objects[object as usize]);
+            if parts.intersection(self.row.done) != parts
                 || parts.intersection(now_done).count() == 0
-                || !is_complete
                 || self.engine.uploads.is_ended(&key).await
             {
                 continue;

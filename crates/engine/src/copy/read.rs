@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures::TryStreamExt as _;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
 use skyhaul_stores::{Payload, ReadRequest};
@@ -34,8 +34,12 @@ pub(crate) fn backoff() -> ExponentialBuilder {
         .with_max_times(4)
 }
 
-/// Reads `range` (offset, length) or all of the object under `key`, pinned; a body that breaks off
-/// is read again. A whole object is compared with the checksum that the source keeps.
+/// What a connection must deliver before it breaks, in bytes, to count as one that works.
+const PROGRESS: u64 = 64 << 10;
+
+/// Reads `range` (offset, length) or all of the object under `key`, pinned. A body that breaks off
+/// is read on from where it broke; it is given up when nothing comes any more, not when much was
+/// to come. A whole object is compared with the checksum that the source keeps.
 pub(crate) async fn read(
     engine: &Engine,
     key: &str,
@@ -43,62 +47,152 @@ pub(crate) async fn read(
     range: Option<(u64, u64)>,
     hashing: Hashing,
 ) -> Result<Read> {
-    (|| read_once(engine, key, pin, range, hashing))
-        .retry(backoff())
-        .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
-        .await
+    let mut reading = Reading {
+        engine,
+        key,
+        pin,
+        range,
+        hashing,
+        begun: None,
+    };
+    let mut delays = backoff().build();
+    // Bytes that arrived and were wrong are no progress, however many there are.
+    let mut proved_wrong = false;
+    loop {
+        let before = reading.held();
+        let error = match reading.go_on().await {
+            Ok(()) => match reading.finish() {
+                Ok(read) => return Ok(read),
+                Err(error) => {
+                    proved_wrong = true;
+                    error
+                }
+            },
+            Err(error) => error,
+        };
+        if !error.retryable || engine.cancel.is_cancelled() {
+            return Err(error);
+        }
+        if !proved_wrong && reading.held() >= before + PROGRESS {
+            delays = backoff().build();
+        }
+        let Some(delay) = delays.next() else {
+            return Err(error);
+        };
+        tracing::debug!(key, held = reading.held(), "reading on after: {error}");
+        tokio::time::sleep(delay).await;
+    }
 }
 
-async fn read_once(
-    engine: &Engine,
-    key: &str,
-    pin: &Pin,
+/// A read under way, over as many requests as it takes.
+struct Reading<'a> {
+    engine: &'a Engine,
+    key: &'a str,
+    pin: &'a Pin,
     range: Option<(u64, u64)>,
     hashing: Hashing,
-) -> Result<Read> {
-    let request = ReadRequest {
-        range,
-        pin: pin.clone(),
-        tags: range.is_none() && engine.wants_tags(),
-    };
-    let mut reader = engine.source.read(key, request).await?;
-    check_version(engine, key, pin, &reader.info)?;
-    let algorithm = match hashing {
-        Hashing::Suited => engine.algorithm(reader.info.checksum.as_ref().map(|sum| sum.algorithm)),
-        Hashing::With(algorithm) => algorithm,
-    };
-    let mut hasher = algorithm.map(Hasher::new);
-    let mut payload = Payload::new();
-    while let Some(frame) = reader.body.try_next().await? {
-        engine.budget.pace(frame.len()).await;
-        if let Some(hasher) = &mut hasher {
-            hasher.update(&frame);
+    begun: Option<Begun>,
+}
+
+/// What arrived so far, and what the first reply said of the object.
+struct Begun {
+    info: ObjectInfo,
+    hasher: Option<Hasher>,
+    payload: Payload,
+}
+
+impl Reading<'_> {
+    /// Bytes that arrived.
+    fn held(&self) -> u64 {
+        self.begun.as_ref().map_or(0, |begun| begun.payload.len())
+    }
+
+    /// Bytes that must arrive, once it is known.
+    fn expected(&self, info: &ObjectInfo) -> u64 {
+        self.range.map_or(info.size, |(_, len)| len)
+    }
+
+    /// One request for what is missing. What arrives is kept, also if it breaks off.
+    async fn go_on(&mut self) -> Result<()> {
+        let (engine, key) = (self.engine, self.key);
+        // Without a version to ask for, what follows might be of another one.
+        let mut begun = self.begun.take().filter(|begun| begun.info.pin.is_set());
+        let range = match &begun {
+            None => self.range,
+            Some(begun) => {
+                let held = begun.payload.len();
+                let first = self.range.map_or(0, |(at, _)| at);
+                Some((first + held, self.expected(&begun.info) - held))
+            }
+        };
+        let request = ReadRequest {
+            range,
+            // Without a pin of the caller's, what was begun is.
+            pin: match &begun {
+                Some(begun) if !self.pin.is_set() => begun.info.pin.clone(),
+                _ => self.pin.clone(),
+            },
+            tags: range.is_none() && engine.wants_tags(),
+        };
+        let reader = match engine.source.read(key, request).await {
+            Ok(reader) => reader,
+            Err(error) => {
+                self.begun = begun;
+                return Err(error);
+            }
+        };
+        check_version(engine, key, self.pin, &reader.info)?;
+        if let Some(begun) = &begun {
+            check_version(engine, key, &begun.info.pin, &reader.info)?;
         }
-        payload.push(frame);
+        let mut body = reader.body;
+        let begun = self.begun.insert(begun.take().unwrap_or_else(|| {
+            let kept = reader.info.checksum.as_ref().map(|sum| sum.algorithm);
+            let algorithm = match self.hashing {
+                Hashing::Suited => engine.algorithm(kept),
+                Hashing::With(algorithm) => algorithm,
+            };
+            Begun {
+                info: reader.info,
+                hasher: algorithm.map(Hasher::new),
+                payload: Payload::new(),
+            }
+        }));
+        while let Some(frame) = body.try_next().await? {
+            engine.budget.pace(frame.len()).await;
+            if let Some(hasher) = &mut begun.hasher {
+                hasher.update(&frame);
+            }
+            begun.payload.push(frame);
+        }
+        Ok(())
     }
-    let expected = range.map_or(reader.info.size, |(_, len)| len);
-    if payload.len() != expected {
-        return Err(Error::new(
-            Side::Source,
-            ErrorKind::Corrupt,
-            format!("{} bytes arrived of {expected}", payload.len()),
-        )
-        .object(engine.source.uri(key)));
+
+    /// Proves what arrived. What is wrong as a whole is forgotten: a retry begins anew.
+    fn finish(&mut self) -> Result<Read> {
+        let begun = self.begun.take().ok_or_else(|| {
+            Error::control(ErrorKind::Internal, "a read ended before it was begun")
+        })?;
+        let expected = self.expected(&begun.info);
+        if begun.payload.len() != expected {
+            return Err(Error::new(
+                Side::Source,
+                ErrorKind::Corrupt,
+                format!("{} bytes arrived of {expected}", begun.payload.len()),
+            )
+            .object(self.engine.source.uri(self.key)));
+        }
+        let checksum = begun.hasher.map(Hasher::finish);
+        if self.range.is_none() {
+            let kept = begun.info.checksum.as_ref();
+            compare(self.engine, self.key, checksum.as_ref(), kept)?;
+        }
+        Ok(Read {
+            info: begun.info,
+            payload: begun.payload,
+            checksum,
+        })
     }
-    let checksum = hasher.map(Hasher::finish);
-    if range.is_none() {
-        compare(
-            engine,
-            key,
-            checksum.as_ref(),
-            reader.info.checksum.as_ref(),
-        )?;
-    }
-    Ok(Read {
-        info: reader.info,
-        payload,
-        checksum,
-    })
 }
 
 /// Some services ignore the pin of a read and send what is there now: parts of two versions would

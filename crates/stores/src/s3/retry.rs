@@ -17,6 +17,8 @@ const ATTEMPTS: u32 = 8;
 pub(super) const FEW_ATTEMPTS: u32 = 3;
 /// Throttling is waited out this long before the call gives up and leaves the rest to the caller.
 const THROTTLE_PATIENCE: Duration = Duration::from_mins(15);
+/// The user is told when one call was put off this often.
+const THROTTLES_TOLD: u32 = 8;
 const BASE_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(20);
 
@@ -133,9 +135,16 @@ impl Bucket {
                 self.pace.throttled();
                 let since = *throttled_since.get_or_insert_with(Instant::now);
                 throttles += 1;
-                if since.elapsed() > THROTTLE_PATIENCE || call.attempts < ATTEMPTS && throttles > 8
-                {
+                if since.elapsed() > THROTTLE_PATIENCE {
                     return Err(failed);
+                }
+                if throttles == THROTTLES_TOLD {
+                    tracing::warn!(
+                        service = self.context.service(),
+                        "the service asks to slow down, again and again: waiting for up to {} \
+                         minutes",
+                        THROTTLE_PATIENCE.as_secs() / 60
+                    );
                 }
                 throttles
             } else {
