@@ -5,17 +5,24 @@ use std::sync::Arc;
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::tuning::Window;
 
 /// Memory is counted in units of this many bytes, since semaphores count to 2^32.
 const UNIT: u64 = 4_096;
+
+/// Memory that is always open, in units: 2 MiB, what one streaming part holds.
+const FEWEST: u32 = 512;
 
 /// See the module documentation.
 #[derive(Debug)]
 pub struct Budget {
     slots: Arc<Semaphore>,
-    memory: Arc<Semaphore>,
-    memory_units: u32,
+    memory: Arc<Window>,
     rate: Option<Rate>,
+    /// Keeps memory back while processors are busy.
+    _tuner: Option<AbortOnDropHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -33,7 +40,7 @@ pub struct Permit {
 }
 
 impl Budget {
-    /// `transfers` operations, `max_memory` bytes, `bwlimit` bytes a second.
+    /// `transfers` operations at most, `max_memory` bytes, `bwlimit` bytes a second.
     #[must_use]
     pub fn new(transfers: usize, max_memory: u64, bwlimit: Option<u64>) -> Self {
         let units = u32::try_from((max_memory / UNIT).max(1)).unwrap_or(u32::MAX >> 3);
@@ -48,26 +55,24 @@ impl Budget {
                 burst: burst.get(),
             }
         });
+        let memory = Arc::new(Window::new(units, FEWEST));
         Self {
             slots: Arc::new(Semaphore::new(transfers.max(1))),
-            memory: Arc::new(Semaphore::new(units as usize)),
-            memory_units: units,
+            _tuner: memory.tune(),
+            memory,
             rate,
         }
     }
 
-    /// Waits for the right to move `bytes`. A part larger than the whole memory setting takes all
-    /// of it.
+    /// Waits for the right to move `bytes`. A part larger than the whole memory setting, or than
+    /// what is open of it at the time, takes all of that.
     pub async fn acquire(&self, bytes: u64) -> Permit {
-        let units = u32::try_from(bytes.div_ceil(UNIT))
-            .unwrap_or(u32::MAX)
-            .min(self.memory_units);
-        // Memory first: a slot is never held while waiting for it. The semaphores live as long as
-        // self and are never closed.
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        // Memory first: a slot is never held while waiting for it. The semaphore lives as long as
+        // self and is never closed.
+        let memory = self.memory.acquire(units).await;
         loop {
-            let memory = Arc::clone(&self.memory).acquire_many_owned(units).await;
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            if let (Ok(memory), Ok(slot)) = (memory, slot) {
+            if let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
                 return Permit {
                     _slot: slot,
                     _memory: memory,
@@ -98,6 +103,7 @@ impl Budget {
 mod tests {
     use super::*;
 
+    // Too little to be tuned: these windows are always open.
     #[tokio::test]
     async fn memory_bounds_what_is_in_flight() {
         let budget = Budget::new(8, 10 * UNIT, None);

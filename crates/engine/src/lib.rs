@@ -7,5 +7,6 @@ pub mod copy;
 pub mod engine;
 pub mod listing;
 pub mod meter;
+mod tuning;
 
 pub use engine::{Engine, Limits, ServiceCopy, StepEnd};

@@ -10,6 +10,6 @@ pub mod store;
 pub use payload::Payload;
 pub use store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
-    ObjectReader, OpenUpload, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
-    UploadRequest, UploadToken,
+    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
+    Store, UploadRequest, UploadToken,
 };

@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
-use skyhaul_model::{Algorithm, Attributes, Checksum, ObjectEntry, ObjectInfo, Pin, Result, Side};
+use skyhaul_model::{
+    Algorithm, Attributes, Checksum, Error, ErrorKind, ObjectEntry, ObjectInfo, Pin, Result, Side,
+};
 
 use crate::payload::Payload;
 
@@ -166,6 +168,20 @@ pub struct PartWrite {
     pub checksum: Option<Checksum>,
 }
 
+/// One part whose bytes come while it is written.
+pub struct PartStream {
+    /// Part number, from 1.
+    pub number: u32,
+    /// Offset of the part in the object, in bytes.
+    pub offset: u64,
+    /// Length in bytes. A body that is shorter or longer is an error, and no part is written.
+    pub len: u64,
+    /// The bytes. Its errors are what [`Store::stream_part`] fails with.
+    pub body: BoxStream<'static, Result<Bytes>>,
+    /// The checksum to compute on the way and to have verified by the store.
+    pub algorithm: Option<Algorithm>,
+}
+
 /// An upload that is open at the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenUpload {
@@ -232,6 +248,24 @@ pub trait Store: Debug + Send + Sync {
         token: &UploadToken,
         part: PartWrite,
     ) -> Result<PartReceipt>;
+
+    /// Whether parts with this checksum can be written while they are read. What a store answers
+    /// may change as it gets to know its service.
+    fn streams_parts(&self, _algorithm: Option<Algorithm>) -> bool {
+        false
+    }
+
+    /// Writes a part while it is read, so that it is never held whole. Tried once: whatever fails
+    /// on the destination's side, [`Store::put_part`] may still succeed.
+    async fn stream_part(
+        &self,
+        key: &str,
+        _token: &UploadToken,
+        _part: PartStream,
+    ) -> Result<PartReceipt> {
+        let message = "this store writes no parts while they are read";
+        Err(Error::new(self.side(), ErrorKind::Unsupported, message).object(self.uri(key)))
+    }
 
     /// Completes an upload from its parts' receipts in ascending order; `checksum` is the full
     /// object's. A lost reply, and a 200 that carries an error, are resolved by looking at the

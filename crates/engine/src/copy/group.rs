@@ -390,8 +390,6 @@ async fn chunk(engine: &Arc<Engine>, segment: &Arc<Segment>, index: u32) -> Resu
     match segment.chunks[index as usize] {
         Chunk::Range { object, part } => {
             let task = &segment.objects[object as usize];
-            let bytes = segment.chunk_bytes(&segment.chunks[index as usize]);
-            let _permit = engine.budget.acquire(bytes).await;
             part::copy(engine, task, part).await.map(ChunkEnd::Part)
         }
         Chunk::Bundle { first, count } => bundle(engine, segment, first..first + count).await,

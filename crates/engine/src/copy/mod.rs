@@ -7,5 +7,6 @@ pub mod object;
 pub mod part;
 pub mod read;
 pub mod service;
+pub mod steady;
 pub mod uploads;
 pub mod worker;

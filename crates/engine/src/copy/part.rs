@@ -5,13 +5,17 @@ use std::sync::Arc;
 use backon::Retryable as _;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::segment::ObjectTask;
-use skyhaul_model::{Error, Result, parts};
-use skyhaul_stores::PartWrite;
+use skyhaul_model::{Error, Result, Side, parts};
+use skyhaul_stores::{PartStream, PartWrite};
 
 use super::read::Hashing;
+use super::steady::Steady;
 use super::uploads::{self, Found, Upload};
 use super::{object, read, service};
 use crate::engine::Engine;
+
+/// What a part holds in memory while it streams, in bytes: a few frames.
+const WINDOW: u64 = 2 << 20;
 
 /// How the copy of a part ended.
 #[derive(Debug)]
@@ -28,7 +32,7 @@ pub(crate) enum PartEnd {
 }
 
 /// Copies part `number` of an object. Fails only when the run is interrupted or its state fails.
-pub(crate) async fn copy(engine: &Engine, task: &ObjectTask, number: u32) -> Result<PartEnd> {
+pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask, number: u32) -> Result<PartEnd> {
     let key = uploads::key(task);
     if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);
@@ -45,7 +49,7 @@ pub(crate) async fn copy(engine: &Engine, task: &ObjectTask, number: u32) -> Res
         Err(error) => error,
     };
     engine.check_cancelled()?;
-    if error.side == skyhaul_model::Side::Control {
+    if error.side == Side::Control {
         return Err(error);
     }
     if engine.uploads.is_ended(&key).await {
@@ -57,25 +61,86 @@ pub(crate) async fn copy(engine: &Engine, task: &ObjectTask, number: u32) -> Res
     })
 }
 
-async fn write(engine: &Engine, upload: &Arc<Upload>, number: u32) -> Result<PartReceipt> {
+async fn write(engine: &Arc<Engine>, upload: &Arc<Upload>, number: u32) -> Result<PartReceipt> {
     let task = &upload.task;
-    if engine.copies_in_service()
-        && let Some(receipt) = service::copy_part(engine, task, &upload.token, number).await?
-    {
-        return Ok(receipt);
-    }
     let (offset, len) = parts::part_range(task.size, task.part_size.unwrap_or(task.size), number);
+    if engine.copies_in_service() {
+        let _permit = engine.budget.acquire(0).await;
+        if let Some(receipt) = service::copy_part(engine, task, &upload.token, number).await? {
+            return Ok(receipt);
+        }
+    }
+    let mut streamed = None;
+    if engine.destination.streams_parts(upload.algorithm) {
+        let _permit = engine.budget.acquire(len.min(WINDOW)).await;
+        streamed = stream(engine, upload, number, (offset, len)).await?;
+    }
+    let receipt = if let Some(receipt) = streamed {
+        receipt
+    } else {
+        let _permit = engine.budget.acquire(len).await;
+        hold_and_write(engine, upload, number, (offset, len)).await?
+    };
+    engine.meter.add_bytes(len);
+    Ok(receipt)
+}
+
+/// Writes a part while it is read: it stays in the cores' caches, and memory is that of a window.
+/// Tried once; `None` if the destination did not take it, so that it must be held to be sent again.
+async fn stream(
+    engine: &Arc<Engine>,
+    upload: &Upload,
+    number: u32,
+    range: (u64, u64),
+) -> Result<Option<PartReceipt>> {
+    let task = &upload.task;
+    let source = Steady::new(Arc::clone(engine), &task.source_key, &task.pin, Some(range));
+    let part = PartStream {
+        number,
+        offset: range.0,
+        len: range.1,
+        body: source.into_stream(),
+        algorithm: upload.algorithm,
+    };
+    let key = &task.destination_key;
+    match engine
+        .destination
+        .stream_part(key, &upload.token, part)
+        .await
+    {
+        Ok(receipt) => Ok(Some(receipt)),
+        Err(error) if error.side == Side::Source => Err(error),
+        Err(error) => {
+            engine.check_cancelled()?;
+            tracing::debug!(
+                key,
+                number,
+                "a part was not taken while it was read: {error}"
+            );
+            Ok(None)
+        }
+    }
+}
+
+/// Reads a part, then writes it, again if need be.
+async fn hold_and_write(
+    engine: &Engine,
+    upload: &Upload,
+    number: u32,
+    range: (u64, u64),
+) -> Result<PartReceipt> {
+    let task = &upload.task;
     let read = read::read(
         engine,
         &task.source_key,
         &task.pin,
-        Some((offset, len)),
+        Some(range),
         Hashing::With(upload.algorithm),
     )
     .await?;
     let part = PartWrite {
         number,
-        offset,
+        offset: range.0,
         payload: read.payload,
         checksum: read.checksum.clone(),
     };
@@ -90,6 +155,5 @@ async fn write(engine: &Engine, upload: &Arc<Upload>, number: u32) -> Result<Par
     if receipt.checksum.is_none() {
         receipt.checksum = read.checksum;
     }
-    engine.meter.add_bytes(len);
     Ok(receipt)
 }

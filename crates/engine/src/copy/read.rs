@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use futures::TryStreamExt as _;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
-use skyhaul_stores::{Payload, ReadRequest};
+use skyhaul_stores::Payload;
 
+use super::steady::Steady;
 use crate::engine::Engine;
 
 /// Bytes that were read, with the head they came with.
@@ -34,12 +34,9 @@ pub(crate) fn backoff() -> ExponentialBuilder {
         .with_max_times(4)
 }
 
-/// What a connection must deliver before it breaks, in bytes, to count as one that works.
-const PROGRESS: u64 = 64 << 10;
-
-/// Reads `range` (offset, length) or all of the object under `key`, pinned. A body that breaks off
-/// is read on from where it broke; it is given up when nothing comes any more, not when much was
-/// to come. A whole object is compared with the checksum that the source keeps.
+/// Reads `range` (offset, length) or all of the object under `key`, pinned, whatever breaks on the
+/// way (see [`Steady`]). A whole object is compared with the checksum that the source keeps; bytes
+/// that do not fit are read again.
 pub(crate) async fn read(
     engine: &Engine,
     key: &str,
@@ -47,166 +44,47 @@ pub(crate) async fn read(
     range: Option<(u64, u64)>,
     hashing: Hashing,
 ) -> Result<Read> {
-    let mut reading = Reading {
-        engine,
-        key,
-        pin,
-        range,
-        hashing,
-        begun: None,
-    };
     let mut delays = backoff().build();
-    // Bytes that arrived and were wrong are no progress, however many there are.
-    let mut proved_wrong = false;
     loop {
-        let before = reading.held();
-        let error = match reading.go_on().await {
-            Ok(()) => match reading.finish() {
-                Ok(read) => return Ok(read),
-                Err(error) => {
-                    proved_wrong = true;
-                    error
-                }
-            },
-            Err(error) => error,
+        let read = collect(engine, Steady::new(engine, key, pin, range), hashing).await?;
+        let proved = if range.is_none() {
+            let kept = read.info.checksum.as_ref();
+            compare(engine, key, read.checksum.as_ref(), kept)
+        } else {
+            Ok(false)
+        };
+        let Err(error) = proved else {
+            return Ok(read);
         };
         if !error.retryable || engine.cancel.is_cancelled() {
             return Err(error);
         }
-        if !proved_wrong && reading.held() >= before + PROGRESS {
-            delays = backoff().build();
-        }
         let Some(delay) = delays.next() else {
             return Err(error);
         };
-        tracing::debug!(key, held = reading.held(), "reading on after: {error}");
         tokio::time::sleep(delay).await;
     }
 }
 
-/// A read under way, over as many requests as it takes.
-struct Reading<'a> {
-    engine: &'a Engine,
-    key: &'a str,
-    pin: &'a Pin,
-    range: Option<(u64, u64)>,
-    hashing: Hashing,
-    begun: Option<Begun>,
-}
-
-/// What arrived so far, and what the first reply said of the object.
-struct Begun {
-    info: ObjectInfo,
-    hasher: Option<Hasher>,
-    payload: Payload,
-}
-
-impl Reading<'_> {
-    /// Bytes that arrived.
-    fn held(&self) -> u64 {
-        self.begun.as_ref().map_or(0, |begun| begun.payload.len())
-    }
-
-    /// Bytes that must arrive, once it is known.
-    fn expected(&self, info: &ObjectInfo) -> u64 {
-        self.range.map_or(info.size, |(_, len)| len)
-    }
-
-    /// One request for what is missing. What arrives is kept, also if it breaks off.
-    async fn go_on(&mut self) -> Result<()> {
-        let (engine, key) = (self.engine, self.key);
-        // Without a version to ask for, what follows might be of another one.
-        let mut begun = self.begun.take().filter(|begun| begun.info.pin.is_set());
-        let range = match &begun {
-            None => self.range,
-            Some(begun) => {
-                let held = begun.payload.len();
-                let first = self.range.map_or(0, |(at, _)| at);
-                Some((first + held, self.expected(&begun.info) - held))
-            }
-        };
-        let request = ReadRequest {
-            range,
-            // Without a pin of the caller's, what was begun is.
-            pin: match &begun {
-                Some(begun) if !self.pin.is_set() => begun.info.pin.clone(),
-                _ => self.pin.clone(),
-            },
-            tags: range.is_none() && engine.wants_tags(),
-        };
-        let reader = match engine.source.read(key, request).await {
-            Ok(reader) => reader,
-            Err(error) => {
-                self.begun = begun;
-                return Err(error);
-            }
-        };
-        check_version(engine, key, self.pin, &reader.info)?;
-        if let Some(begun) = &begun {
-            check_version(engine, key, &begun.info.pin, &reader.info)?;
+async fn collect(engine: &Engine, mut steady: Steady<&Engine>, hashing: Hashing) -> Result<Read> {
+    let info = steady.info().await?;
+    let algorithm = match hashing {
+        Hashing::Suited => engine.algorithm(info.checksum.as_ref().map(|sum| sum.algorithm)),
+        Hashing::With(algorithm) => algorithm,
+    };
+    let mut hasher = algorithm.map(Hasher::new);
+    let mut payload = Payload::new();
+    while let Some(frame) = steady.next().await? {
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&frame);
         }
-        let mut body = reader.body;
-        let begun = self.begun.insert(begun.take().unwrap_or_else(|| {
-            let kept = reader.info.checksum.as_ref().map(|sum| sum.algorithm);
-            let algorithm = match self.hashing {
-                Hashing::Suited => engine.algorithm(kept),
-                Hashing::With(algorithm) => algorithm,
-            };
-            Begun {
-                info: reader.info,
-                hasher: algorithm.map(Hasher::new),
-                payload: Payload::new(),
-            }
-        }));
-        while let Some(frame) = body.try_next().await? {
-            engine.budget.pace(frame.len()).await;
-            if let Some(hasher) = &mut begun.hasher {
-                hasher.update(&frame);
-            }
-            begun.payload.push(frame);
-        }
-        Ok(())
+        payload.push(frame);
     }
-
-    /// Proves what arrived. What is wrong as a whole is forgotten: a retry begins anew.
-    fn finish(&mut self) -> Result<Read> {
-        let begun = self.begun.take().ok_or_else(|| {
-            Error::control(ErrorKind::Internal, "a read ended before it was begun")
-        })?;
-        let expected = self.expected(&begun.info);
-        if begun.payload.len() != expected {
-            return Err(Error::new(
-                Side::Source,
-                ErrorKind::Corrupt,
-                format!("{} bytes arrived of {expected}", begun.payload.len()),
-            )
-            .object(self.engine.source.uri(self.key)));
-        }
-        let checksum = begun.hasher.map(Hasher::finish);
-        if self.range.is_none() {
-            let kept = begun.info.checksum.as_ref();
-            compare(self.engine, self.key, checksum.as_ref(), kept)?;
-        }
-        Ok(Read {
-            info: begun.info,
-            payload: begun.payload,
-            checksum,
-        })
-    }
-}
-
-/// Some services ignore the pin of a read and send what is there now: parts of two versions would
-/// be mixed.
-fn check_version(engine: &Engine, key: &str, pin: &Pin, sent: &ObjectInfo) -> Result<()> {
-    match (&pin.etag, &sent.pin.etag) {
-        (Some(asked), Some(sent)) if asked != sent => Err(Error::new(
-            Side::Source,
-            ErrorKind::Changed,
-            "the service sent another version than was asked for",
-        )
-        .object(engine.source.uri(key))),
-        _ => Ok(()),
-    }
+    Ok(Read {
+        info,
+        payload,
+        checksum: hasher.map(Hasher::finish),
+    })
 }
 
 /// Whether a checksum of all bytes read equals the one that the source keeps; true only if there

@@ -10,6 +10,7 @@ use skyhaul_model::spec::Encryption;
 
 use super::context::Context;
 use super::pace::Pace;
+use super::stream::Trailers;
 use super::wire::Wire;
 
 /// Shared by the store, its listings and its readers.
@@ -37,6 +38,8 @@ pub(super) struct Bucket {
     pub(super) tag_header: AtomicU32,
     /// The service refused checksums on multipart uploads.
     pub(super) plain_uploads: AtomicBool,
+    /// Whether checksums may follow the bytes.
+    pub(super) trailers: Trailers,
 }
 
 impl Bucket {

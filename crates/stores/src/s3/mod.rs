@@ -25,6 +25,7 @@ mod replies;
 mod requests;
 mod retry;
 mod signer;
+mod stream;
 mod tags;
 mod uploads;
 mod wire;
@@ -37,15 +38,17 @@ use async_trait::async_trait;
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::spec::{Connection, Encryption};
-use skyhaul_model::{Checksum, Error, ErrorKind, Location, ObjectInfo, Pin, Result, Scheme, Side};
+use skyhaul_model::{
+    Algorithm, Checksum, Error, ErrorKind, Location, ObjectInfo, Pin, Result, Scheme, Side,
+};
 
 pub use checksums::{etag_md5, multipart_etag};
 pub use credentials::Credentials;
 
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
-    OpenUpload, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store, UploadRequest,
-    UploadToken,
+    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
+    UploadRequest, UploadToken,
 };
 use bucket::Bucket;
 use client::Settings;
@@ -137,6 +140,7 @@ impl S3Store {
             service: client::service_name(&context, identity.as_deref()),
             tag_header: 0.into(),
             plain_uploads: false.into(),
+            trailers: stream::Trailers::new(context.aws),
             context,
         };
         Ok(Self {
@@ -206,6 +210,19 @@ impl Store for S3Store {
         part: PartWrite,
     ) -> Result<PartReceipt> {
         self.bucket.upload_part(key, token, part).await
+    }
+
+    fn streams_parts(&self, algorithm: Option<Algorithm>) -> bool {
+        self.bucket.streams_parts(algorithm)
+    }
+
+    async fn stream_part(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        part: PartStream,
+    ) -> Result<PartReceipt> {
+        self.bucket.stream_part(key, token, part).await
     }
 
     async fn finish_upload(

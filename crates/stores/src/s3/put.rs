@@ -14,7 +14,7 @@ use super::retry::Call;
 use crate::store::{Condition, PutReceipt, PutRequest};
 
 /// More than any reply to a PUT holds, in bytes.
-const REPLY_LIMIT: usize = 64 << 10;
+pub(super) const REPLY_LIMIT: usize = 64 << 10;
 
 impl Condition {
     /// `If-Match`.

@@ -1,5 +1,6 @@
 //! The one loop around every request: a turn, a watch on progress, back-off with jitter.
 
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -117,22 +118,16 @@ impl Bucket {
         let mut ambiguous = false;
         let mut throttled_since: Option<Instant> = None;
         loop {
-            let turn = self.pace.turn().await;
-            let mut failed = match self.watch(call, Box::pin(attempt())).await {
-                Ok(Ok(reply)) => {
-                    self.pace.succeeded();
-                    return Ok(reply);
-                }
-                Ok(Err(failed)) | Err(failed) => failed,
+            let mut failed = match self.once(call, Box::pin(attempt())).await {
+                Ok(reply) => return Ok(reply),
+                Err(failed) => failed,
             };
-            drop(turn);
             ambiguous |= failed.ambiguous;
             failed.ambiguous = ambiguous;
             if !failed.error.retryable {
                 return Err(failed);
             }
             let nth = if failed.error.kind == ErrorKind::Throttled {
-                self.pace.throttled();
                 let since = *throttled_since.get_or_insert_with(Instant::now);
                 throttles += 1;
                 if since.elapsed() > THROTTLE_PATIENCE {
@@ -166,11 +161,32 @@ impl Bucket {
         }
     }
 
+    /// One attempt, in its turn.
+    pub(super) async fn once<T>(
+        &self,
+        call: Call<'_>,
+        attempt: Pin<Box<impl Future<Output = Result<T, Failed>>>>,
+    ) -> Result<T, Failed> {
+        let _turn = self.pace.turn().await;
+        match self.watch(call, attempt).await {
+            Ok(Ok(reply)) => {
+                self.pace.succeeded();
+                Ok(reply)
+            }
+            Ok(Err(failed)) | Err(failed) => {
+                if failed.error.kind == ErrorKind::Throttled {
+                    self.pace.throttled();
+                }
+                Err(failed)
+            }
+        }
+    }
+
     /// Waits for an attempt as long as there are signs of life.
     async fn watch<T>(
         &self,
         call: Call<'_>,
-        mut attempt: std::pin::Pin<Box<impl Future<Output = T>>>,
+        mut attempt: Pin<Box<impl Future<Output = T>>>,
     ) -> Result<T, Failed> {
         let bytes = || call.progress.map(|bytes| bytes.load(Ordering::Relaxed));
         let mut before = bytes();

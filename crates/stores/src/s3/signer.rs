@@ -57,6 +57,8 @@ impl Signer {
             .into();
         let body = if request.method() == http::Method::GET {
             SignableBody::Precomputed(EMPTY.to_owned())
+        } else if request.headers().contains_key("x-amz-trailer") {
+            SignableBody::StreamingUnsignedPayloadTrailer
         } else {
             SignableBody::UnsignedPayload
         };

@@ -50,6 +50,11 @@ impl Wire {
         }
     }
 
+    /// Whether requests are signed.
+    pub(super) fn is_signed(&self) -> bool {
+        self.signer.is_some()
+    }
+
     /// The beginning of a request about `key`; `query` begins with `?` or is empty.
     pub(super) fn request(
         &self,
