@@ -14,6 +14,10 @@ mod log;
 mod output;
 mod values;
 
+/// Small objects make many small allocations on many threads; a transfer may run for weeks.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     exit::code(commands::main(args::parse()))
 }

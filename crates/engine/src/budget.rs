@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::tuning::Window;
@@ -20,6 +21,7 @@ const FEWEST: u32 = 512;
 pub struct Budget {
     slots: Arc<Semaphore>,
     memory: Arc<Window>,
+    waiting: Arc<Waiting>,
     rate: Option<Rate>,
     /// Keeps memory back while processors are busy.
     _tuner: Option<AbortOnDropHandle<()>>,
@@ -37,6 +39,25 @@ struct Rate {
 pub struct Permit {
     _slot: OwnedSemaphorePermit,
     _memory: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    count: AtomicUsize,
+    /// Told when nobody waits any more.
+    nobody: Notify,
+}
+
+/// Somebody who waits for a permit, or is about to ask for one, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Demand(Arc<Waiting>);
+
+impl Drop for Demand {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.nobody.notify_waiters();
+        }
+    }
 }
 
 impl Budget {
@@ -60,6 +81,7 @@ impl Budget {
             slots: Arc::new(Semaphore::new(transfers.max(1))),
             _tuner: memory.tune(),
             memory,
+            waiting: Arc::default(),
             rate,
         }
     }
@@ -67,6 +89,7 @@ impl Budget {
     /// Waits for the right to move `bytes`. A part larger than the whole memory setting, or than
     /// what is open of it at the time, takes all of that.
     pub async fn acquire(&self, bytes: u64) -> Permit {
+        let _demand = self.demand();
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         // Memory first: a slot is never held while waiting for it. The semaphore lives as long as
         // self and is never closed.
@@ -81,9 +104,21 @@ impl Budget {
         }
     }
 
-    /// Waits until an operation could start, without taking anything.
-    pub async fn free_slot(&self) {
-        drop(self.slots.acquire().await);
+    /// Says that somebody will ask for a permit.
+    pub(crate) fn demand(&self) -> Demand {
+        self.waiting.count.fetch_add(1, Ordering::AcqRel);
+        Demand(Arc::clone(&self.waiting))
+    }
+
+    /// Waits until all who want a permit have one: time to find more work.
+    pub async fn all_served(&self) {
+        loop {
+            let told = self.waiting.nobody.notified();
+            if self.waiting.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            told.await;
+        }
     }
 
     /// Waits until `bytes` may pass under the rate limit.
@@ -111,6 +146,21 @@ mod tests {
         assert!(futures::FutureExt::now_or_never(budget.acquire(5 * UNIT)).is_none());
         drop(first);
         assert!(futures::FutureExt::now_or_never(budget.acquire(1_000 * UNIT)).is_some());
+    }
+
+    #[tokio::test]
+    async fn more_work_is_found_when_nobody_waits() {
+        let budget = Budget::new(1, 10 * UNIT, None);
+        budget.all_served().await;
+        let first = budget.acquire(1).await;
+        budget.all_served().await;
+        let mut second = Box::pin(budget.acquire(1));
+        assert!(futures::poll!(&mut second).is_pending());
+        let mut served = Box::pin(budget.all_served());
+        assert!(futures::poll!(&mut served).is_pending());
+        drop(first);
+        let _second = second.await;
+        served.await;
     }
 
     #[tokio::test]

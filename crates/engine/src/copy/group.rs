@@ -15,11 +15,16 @@ use tokio::task::JoinSet;
 use super::object::{self, ObjectEnd};
 use super::part::{self, PartEnd};
 use super::{complete, uploads};
+use crate::budget::Demand;
 use crate::engine::Engine;
 use crate::listing::pack;
 
 /// How often a lease is renewed: well inside its term of 60 s.
 const RENEWAL: Duration = Duration::from_secs(20);
+
+/// How long ended chunks wait for others to be recorded with: so much more is sent again after a
+/// crash.
+const GATHERING: Duration = Duration::from_millis(20);
 
 /// How many chunks may still be begun in this slice.
 #[derive(Debug)]
@@ -62,7 +67,12 @@ struct Work {
 
 /// Moves the chunks of a claimed group that are not done yet, as far as the allowance goes; gives
 /// the group back if some are left.
-pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowance) -> Result<()> {
+pub(crate) async fn run(
+    engine: Arc<Engine>,
+    row: GroupRow,
+    allowance: &Allowance,
+    demand: Demand,
+) -> Result<()> {
     let segment = Arc::new(engine.segments.read_manifest(&row.segment).await?);
     if segment.chunks.len() != row.chunks as usize {
         return Err(Error::invalid(format!(
@@ -82,7 +92,7 @@ pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowanc
         row,
         lease,
     };
-    let ended = work.run(allowance).await;
+    let ended = work.run(allowance, demand).await;
     let is_done = work.row.done == Bitmap::full(work.row.chunks);
     if !is_done && !matches!(&ended, Err(error) if error.kind == ErrorKind::LeaseLost) {
         let engine = &work.engine;
@@ -99,7 +109,8 @@ pub(crate) async fn run(engine: Arc<Engine>, row: GroupRow, allowance: &Allowanc
 }
 
 impl Work {
-    async fn run(&mut self, allowance: &Allowance) -> Result<()> {
+    async fn run(&mut self, allowance: &Allowance, demand: Demand) -> Result<()> {
+        let mut demand = Some(demand);
         let done = self.row.done;
         let mut pending = (0..self.row.chunks)
             .filter(|index| !done.contains(*index))
@@ -117,8 +128,11 @@ impl Work {
                 && let Some(index) = pending.pop()
             {
                 let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
-                running.spawn(async move { (index, chunk(&engine, &segment, index).await) });
+                let demand = engine.budget.demand();
+                running
+                    .spawn(async move { (index, chunk(&engine, &segment, index, demand).await) });
             }
+            drop(demand.take());
             if running.is_empty() {
                 return self.engine.check_cancelled();
             }
@@ -131,6 +145,10 @@ impl Work {
                 }
                 Some(first) = running.join_next() => {
                     let mut batch = vec![first];
+                    if !running.is_empty() {
+                        // A record is a file and a transaction: what ends soon shares them.
+                        tokio::time::sleep(GATHERING).await;
+                    }
                     while let Some(next) = running.try_join_next() {
                         batch.push(next);
                     }
@@ -386,13 +404,22 @@ pub(crate) fn count(outcome: &Outcome) -> Counts {
     }
 }
 
-async fn chunk(engine: &Arc<Engine>, segment: &Arc<Segment>, index: u32) -> Result<ChunkEnd> {
+async fn chunk(
+    engine: &Arc<Engine>,
+    segment: &Arc<Segment>,
+    index: u32,
+    demand: Demand,
+) -> Result<ChunkEnd> {
     match segment.chunks[index as usize] {
         Chunk::Range { object, part } => {
             let task = &segment.objects[object as usize];
-            part::copy(engine, task, part).await.map(ChunkEnd::Part)
+            part::copy(engine, task, part, demand)
+                .await
+                .map(ChunkEnd::Part)
         }
-        Chunk::Bundle { first, count } => bundle(engine, segment, first..first + count).await,
+        Chunk::Bundle { first, count } => {
+            bundle(engine, segment, first..first + count, demand).await
+        }
     }
 }
 
@@ -401,7 +428,9 @@ async fn bundle(
     engine: &Arc<Engine>,
     segment: &Arc<Segment>,
     objects: std::ops::Range<u32>,
+    demand: Demand,
 ) -> Result<ChunkEnd> {
+    let mut demand = Some(demand);
     let mut running = JoinSet::new();
     let (mut outcomes, mut regroup) = (Vec::with_capacity(objects.len()), Vec::new());
     let (mut staged, mut staged_outcomes) = (Vec::new(), Vec::new());
@@ -411,12 +440,15 @@ async fn bundle(
             && let Some(index) = left.next()
         {
             let (engine, segment) = (Arc::clone(engine), Arc::clone(segment));
+            let demand = engine.budget.demand();
             running.spawn(async move {
                 let task = &segment.objects[index as usize];
                 let _permit = engine.budget.acquire(task.size).await;
+                drop(demand);
                 object::copy(&engine, task).await
             });
         }
+        drop(demand.take());
         let Some(joined) = running.join_next().await else {
             break;
         };

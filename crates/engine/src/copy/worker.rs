@@ -43,9 +43,11 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
                 break;
             };
             let (engine, allowance) = (Arc::clone(engine), Arc::clone(&allowance));
-            groups.spawn(async move { group::run(engine, row, &allowance).await });
+            // Before it runs, so that the next look counts it.
+            let demand = engine.budget.demand();
+            groups.spawn(async move { group::run(engine, row, &allowance, demand).await });
             if groups.len() > 1 {
-                break; // one more is begun when a slot is free
+                break; // one more is begun when nobody waits
             }
         }
         if groups.is_empty() {
@@ -74,7 +76,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
                     }
                 }
             }
-            () = engine.budget.free_slot(), if may_claim => {}
+            () = engine.budget.all_served(), if may_claim => {}
             Ok(()) = feed.changed(), if dry && !listing_ended => {}
             () = engine.cancel.cancelled(), if groups.is_empty() => {}
         }

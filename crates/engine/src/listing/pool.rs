@@ -14,6 +14,12 @@ use super::slice::RangeTask;
 use crate::copy::worker::Feed;
 use crate::engine::{Engine, StepEnd};
 
+/// Objects that are listed and not yet published, in all ranges: some 25 MB.
+const HELD_OBJECTS: u64 = 1 << 16;
+
+/// A range publishes no fewer, unless it ends: each publication is a file and a transaction.
+const FEWEST_HELD: u64 = 1 << 10;
+
 /// See the module documentation.
 pub struct Pool {
     pub(crate) engine: Arc<Engine>,
@@ -41,6 +47,17 @@ impl Pool {
     /// has groups for every worker, then up to the limit.
     pub(crate) fn group_chunks(&self) -> usize {
         (self.groups.load(Ordering::Relaxed) as usize / 8).clamp(1, MAX_GROUP_CHUNKS)
+    }
+
+    /// Objects after which a range publishes even if no group is full, so that all ranges together
+    /// hold no more than [`HELD_OBJECTS`].
+    pub(crate) fn publish_objects(&self) -> u64 {
+        let ranges = self
+            .engine
+            .limits
+            .checkers
+            .saturating_sub(self.permits.available_permits());
+        (HELD_OBJECTS / ranges.max(1) as u64).max(FEWEST_HELD)
     }
 
     /// Tells the workers of new groups.

@@ -20,10 +20,6 @@ use super::scan::Scan;
 use crate::copy::{group, object};
 use crate::engine::StepEnd;
 
-/// Objects after which a publication is made even if no group is full: bounds the memory of many
-/// ranges at once.
-const PUBLISH_OBJECTS: u64 = 4_096;
-
 /// A range being listed by this process.
 pub(crate) struct RangeTask {
     row: RangeRow,
@@ -107,8 +103,8 @@ impl RangeTask {
             let is_last = engine.limits.slice_pages.is_some_and(|most| pages >= most);
             if is_last
                 || self.packer.full_groups() > 0
-                || self.packer.objects() >= PUBLISH_OBJECTS
-                || (self.outcomes.len() + self.deletes.len()) as u64 >= PUBLISH_OBJECTS
+                || self.packer.objects() >= pool.publish_objects()
+                || (self.outcomes.len() + self.deletes.len()) as u64 >= pool.publish_objects()
             {
                 self.publish(pool, false).await?;
             }
