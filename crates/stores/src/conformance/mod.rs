@@ -15,6 +15,7 @@ mod keys;
 mod listing;
 mod multipart;
 mod reading;
+mod streaming;
 mod writing;
 
 use futures::future::BoxFuture;
@@ -137,6 +138,8 @@ checks! { $
     multipart::upload_is_aborted,
     multipart::uploads_are_found_by_their_key,
     multipart::upload_keeps_what_it_was_opened_with,
+    streaming::upload_streams_parts,
+    streaming::upload_streams_no_broken_part,
     deleting::deleting_takes_what_is_named,
     copying::copying_inside_the_service,
     copying::copying_parts_inside_the_service,

@@ -23,17 +23,17 @@ macro_rules! ensure_gone {
 }
 
 /// An upload of two full parts and a short one.
-struct Upload<'a> {
-    fixture: &'a Fixture,
-    key: String,
-    token: UploadToken,
+pub(super) struct Upload<'a> {
+    pub(super) fixture: &'a Fixture,
+    pub(super) key: String,
+    pub(super) token: UploadToken,
     content: Bytes,
     part_size: usize,
-    algorithm: Option<Algorithm>,
+    pub(super) algorithm: Option<Algorithm>,
 }
 
 impl<'a> Upload<'a> {
-    async fn open(fixture: &'a Fixture, name: &str) -> Result<Self, Failure> {
+    pub(super) async fn open(fixture: &'a Fixture, name: &str) -> Result<Self, Failure> {
         let part_size = fixture.store.capabilities().parts.min_part.max(64 << 10) as usize;
         let content = bytes(42, 2 * part_size + 999);
         let combining = fixture.store.capabilities().full_object_checksum;
@@ -64,30 +64,34 @@ impl<'a> Upload<'a> {
         })
     }
 
-    fn checksum(&self, content: &Bytes) -> Option<Checksum> {
+    pub(super) fn checksum(&self, content: &Bytes) -> Option<Checksum> {
         self.algorithm
             .map(|algorithm| Payload::from(content.clone()).checksum(algorithm))
     }
 
     /// The bytes of part 1, 2 or 3.
-    fn slice(&self, number: u32) -> Bytes {
+    pub(super) fn slice(&self, number: u32) -> Bytes {
         let start = (number as usize - 1) * self.part_size;
         self.content
             .slice(start..self.content.len().min(start + self.part_size))
     }
 
+    /// Where part `number` begins.
+    pub(super) fn offset(&self, number: u32) -> u64 {
+        u64::from(number - 1) * self.part_size as u64
+    }
+
     fn part(&self, number: u32, content: Bytes) -> PartWrite {
         let checksum = self.checksum(&content);
-        let offset = u64::from(number - 1) * self.part_size as u64;
         PartWrite {
             number,
-            offset,
+            offset: self.offset(number),
             payload: Payload::from(content),
             checksum,
         }
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         store: &dyn Store,
         number: u32,
@@ -101,7 +105,7 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    async fn write_all(&self) -> Result<Vec<PartReceipt>, Failure> {
+    pub(super) async fn write_all(&self) -> Result<Vec<PartReceipt>, Failure> {
         let mut parts = Vec::new();
         for number in [1, 2, 3] {
             parts.push(self.write(&*self.fixture.store, number).await?);
@@ -109,7 +113,7 @@ impl<'a> Upload<'a> {
         Ok(parts)
     }
 
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         store: &dyn Store,
         parts: &[PartReceipt],
@@ -121,7 +125,7 @@ impl<'a> Upload<'a> {
             .await
     }
 
-    async fn ensure_whole(&self) -> Result<(), Failure> {
+    pub(super) async fn ensure_whole(&self) -> Result<(), Failure> {
         let read = self.fixture.whole(&self.key).await?;
         ensure!(
             read == self.content,
