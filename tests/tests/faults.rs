@@ -435,9 +435,10 @@ fn faults_reads_that_always_break_go_on_where_they_broke() {
         assert_no_silent_damage(&bench, &report);
         let log = bench.source().log();
         assert!(log.faults(name) > 15, "{kind:?}");
-        // Sent again is only what was under way when a connection broke.
+        // Read from the start each time, it would never end. Sent again is only what was in the
+        // proxy's and the kernel's buffers when a connection broke.
         let sent = log.received(Op::Get);
-        assert!(sent < size + size / 5, "{kind:?}: {sent} bytes of {size}");
+        assert!(sent < 2 * size, "{kind:?}: {sent} bytes of {size}");
     }
 }
 
