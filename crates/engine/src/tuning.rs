@@ -18,11 +18,16 @@ const IDLE: f64 = 0.15;
 /// Less idle than this: there are too many.
 const BUSY: f64 = 0.05;
 
+/// Using less than this part (one in so many) of the busy time, it is not us who are too many.
+const OWN: u64 = 3;
+
 /// Time of the processors that this process may use, since they were started. In ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Times {
     idle: u64,
     all: u64,
+    /// Used by this process.
+    own: u64,
 }
 
 impl Times {
@@ -30,12 +35,19 @@ impl Times {
     fn read() -> Option<Self> {
         let mine = rustix::thread::sched_getaffinity(None).ok()?;
         let text = std::fs::read_to_string("/proc/stat").ok()?;
-        Self::parse(&text, |cpu| mine.is_set(cpu))
+        let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        // The unit is a hundredth of a second in all that the kernel shows (`man 5 proc_stat`).
+        let own = own.tv_sec.cast_unsigned() * 100 + own.tv_nsec.cast_unsigned() / 10_000_000;
+        Self::parse(&text, |cpu| mine.is_set(cpu), own)
     }
 
     /// Sums the lines `cpuN user nice system idle iowait irq softirq steal …` of some processors.
-    fn parse(text: &str, is_mine: impl Fn(usize) -> bool) -> Option<Self> {
-        let mut sum = Self { idle: 0, all: 0 };
+    fn parse(text: &str, is_mine: impl Fn(usize) -> bool, own: u64) -> Option<Self> {
+        let mut sum = Self {
+            idle: 0,
+            all: 0,
+            own,
+        };
         for line in text.lines() {
             let mut words = line.split_ascii_whitespace();
             let number = words.next().and_then(|name| name.strip_prefix("cpu"));
@@ -57,10 +69,16 @@ impl Times {
         (sum.all > 0).then_some(sum)
     }
 
-    /// The idle share of the time since `before`.
-    fn idle_since(self, before: Self) -> f64 {
+    /// The share of the time since `before` that was idle; all of it where others kept the
+    /// processors busy: what they leave is shared anew with whoever wants it.
+    fn room_since(self, before: Self) -> f64 {
         let all = self.all.saturating_sub(before.all).max(1);
-        self.idle.saturating_sub(before.idle) as f64 / all as f64
+        let idle = self.idle.saturating_sub(before.idle);
+        let own = self.own.saturating_sub(before.own);
+        if own * OWN < all.saturating_sub(idle) {
+            return 1.0;
+        }
+        idle as f64 / all as f64
     }
 }
 
@@ -113,11 +131,11 @@ impl Window {
     }
 
     /// `wanted` says whether more would be used if they were open.
-    fn decide(&self, idle: f64, wanted: bool) -> Turn {
+    fn decide(&self, room: f64, wanted: bool) -> Turn {
         let open = self.open.load(Ordering::Acquire);
-        if idle > IDLE && wanted && open < self.most {
+        if room > IDLE && wanted && open < self.most {
             Turn::More(open.min(self.most - open))
-        } else if idle < BUSY && open > self.fewest {
+        } else if room < BUSY && open > self.fewest {
             Turn::Fewer((open / 4).clamp(1, open - self.fewest))
         } else {
             Turn::Stay
@@ -152,11 +170,11 @@ impl Window {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let Some(now) = Times::read() else { return };
-            let idle = now.idle_since(before);
+            let room = now.room_since(before);
             before = now;
             // Whoever waits for more than is free leaves less than a part's window.
             let wanted = self.permits.available_permits() < self.fewest as usize;
-            match self.decide(idle, wanted) {
+            match self.decide(room, wanted) {
                 Turn::More(units) => {
                     drop(kept.split(units as usize));
                     self.open.fetch_add(units, Ordering::AcqRel);
@@ -180,13 +198,25 @@ mod tests {
     fn only_our_processors_count() {
         let text = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 2 3 40 5 6 7 8 9 9\ncpu1 9 9 9 9 9 9 9 9 0 0\n\
                     cpu12 1 0 0 1 0 0 0 0 0 0\nintr 5 5\n";
-        let times = Times::parse(text, |cpu| cpu != 1).unwrap();
-        assert_eq!(times, Times { idle: 46, all: 74 });
-        assert_eq!(Times::parse("cpu 1 2\n", |_| true), None);
-        assert_eq!(Times::parse("cpu0 1 x\n", |_| true), None);
-        let later = Times { idle: 51, all: 84 };
-        assert!((later.idle_since(times) - 0.5).abs() < 1e-9);
-        assert!(later.idle_since(later) < 1e-9);
+        let times = Times::parse(text, |cpu| cpu != 1, 5).unwrap();
+        let (idle, all, own) = (46, 74, 5);
+        assert_eq!(times, Times { idle, all, own });
+        assert_eq!(Times::parse("cpu 1 2\n", |_| true, 0), None);
+        assert_eq!(Times::parse("cpu0 1 x\n", |_| true, 0), None);
+    }
+
+    #[test]
+    fn what_others_keep_busy_is_no_reason_to_hold_back() {
+        let times = |idle, own| Times { idle, all: 20, own };
+        let before = Times {
+            idle: 0,
+            all: 0,
+            own: 0,
+        };
+        for (idle, own, room) in [(10, 5, 0.5), (0, 20, 0.0), (0, 7, 0.0), (0, 6, 1.0)] {
+            let found = times(idle, own).room_since(before);
+            assert!((found - room).abs() < 1e-9, "{idle} {own}: {found}");
+        }
     }
 
     #[test]
