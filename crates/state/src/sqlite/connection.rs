@@ -146,10 +146,11 @@ fn connect(path: &Path) -> Outcome<Connection> {
 
 /// Refuses a database of another program before anything in it is changed.
 fn own(connection: &Connection, path: &Path) -> Outcome<()> {
-    let application: i32 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    // In one view: another process may be making the tables at this moment.
+    let view = connection.unchecked_transaction()?;
+    let application: i32 = view.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let tables: i64 = view.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    view.commit()?;
     if application == APPLICATION || (application == 0 && tables == 0) {
         return Ok(());
     }
