@@ -413,9 +413,9 @@ async fn chunk(
     match segment.chunks[index as usize] {
         Chunk::Range { object, part } => {
             let task = &segment.objects[object as usize];
-            part::copy(engine, task, part, demand)
-                .await
-                .map(ChunkEnd::Part)
+            // Its upload may take long to open: others go on meanwhile.
+            drop(demand);
+            part::copy(engine, task, part).await.map(ChunkEnd::Part)
         }
         Chunk::Bundle { first, count } => {
             bundle(engine, segment, first..first + count, demand).await

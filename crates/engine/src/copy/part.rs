@@ -12,7 +12,6 @@ use super::read::Hashing;
 use super::steady::Steady;
 use super::uploads::{self, Found, Upload};
 use super::{object, read, service};
-use crate::budget::Demand;
 use crate::engine::Engine;
 
 /// What a part holds in memory while it streams, in bytes: a few frames.
@@ -33,19 +32,14 @@ pub(crate) enum PartEnd {
 }
 
 /// Copies part `number` of an object. Fails only when the run is interrupted or its state fails.
-pub(crate) async fn copy(
-    engine: &Arc<Engine>,
-    task: &ObjectTask,
-    number: u32,
-    demand: Demand,
-) -> Result<PartEnd> {
+pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask, number: u32) -> Result<PartEnd> {
     let key = uploads::key(task);
     if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);
     }
     let error = match engine.uploads.find(engine, task).await {
         Ok(Found::Ended) => return Ok(PartEnd::ObjectEnded),
-        Ok(Found::Open(upload)) => match write(engine, &upload, number, demand).await {
+        Ok(Found::Open(upload)) => match write(engine, &upload, number).await {
             Ok(receipt) => {
                 upload.parts.lock().await.insert(number, receipt.clone());
                 return Ok(PartEnd::Written(receipt));
@@ -67,24 +61,15 @@ pub(crate) async fn copy(
     })
 }
 
-async fn write(
-    engine: &Arc<Engine>,
-    upload: &Arc<Upload>,
-    number: u32,
-    demand: Demand,
-) -> Result<PartReceipt> {
+async fn write(engine: &Arc<Engine>, upload: &Arc<Upload>, number: u32) -> Result<PartReceipt> {
     let task = &upload.task;
     let (offset, len) = parts::part_range(task.size, task.part_size.unwrap_or(task.size), number);
-    let mut demand = Some(demand);
     if engine.copies_in_service() {
         let _permit = engine.budget.acquire(0).await;
-        drop(demand.take());
         if let Some(receipt) = service::copy_part(engine, task, &upload.token, number).await? {
             return Ok(receipt);
         }
     }
-    // From here on it is acquiring a permit that counts.
-    drop(demand);
     let mut streamed = None;
     if engine.destination.streams_parts(upload.algorithm) {
         let _permit = engine.budget.acquire(len.min(WINDOW)).await;
