@@ -228,7 +228,7 @@ def versions(chosen: list[Tool]) -> dict[str, str]:
     found: dict[str, str] = {}
     for tool in chosen:
         path = tool.path()
-        if tool.binary in found or tool.name == "floor":
+        if tool.binary in found:
             continue
         if not path:
             found[tool.binary] = "n/a"

@@ -375,48 +375,37 @@ fn faults_throttling_in_bursts_is_waited_out() {
         Op::CreateUpload,
         Op::Complete,
     ];
-    let burst = || {
-        let slow = Fault::SlowDown {
-            retry_after_s: None,
-        };
-        // Not those of the check before the start, which is less patient.
-        let check = Rule::on(Op::UploadPart).key("skyhaul-permission-check");
-        Plan::new(1)
-            .rule(check)
-            .rule(Rule::on_any(&moves).first(40).fault(slow))
-    };
+    // Not the check before the start: one caller would meet all of them, one after the other.
+    let check = Rule::on(Op::UploadPart).key("skyhaul-permission-check");
+    waited_out(&bench, &[check, throttled(&moves, 40)], 40);
+}
+
+/// Refuses the first so many of these operations, for being too many.
+fn throttled(ops: &[Op], first: u32) -> Rule {
+    Rule::on_any(ops).first(first).fault(Fault::SlowDown {
+        retry_after_s: None,
+    })
+}
+
+/// Copies while both services go by these rules, and refuse so many requests.
+fn waited_out(bench: &Proxied, rules: &[Rule], refusals: usize) {
     let proxies: [&FaultProxy; 2] = [bench.source(), bench.destination()];
     for proxy in proxies {
-        proxy.set_plan(burst());
+        proxy.set_plan(rules.iter().cloned().fold(Plan::new(1), Plan::rule));
     }
     let report = bench.pair.report("cp", "", "", &FLAGS);
     report.finished.assert_code(0);
-    assert_no_silent_damage(&bench, &report);
+    assert_no_silent_damage(bench, &report);
     assert!(
         proxies
             .iter()
-            .all(|proxy| proxy.log().faults("slow-down") == 40)
+            .all(|proxy| proxy.log().faults("slow-down") == refusals)
     );
 }
 
 #[test]
 fn faults_throttled_from_the_very_first_request() {
-    let bench = two(Kind::S3ToS3);
-    let proxies: [&FaultProxy; 2] = [bench.source(), bench.destination()];
-    for proxy in proxies {
-        let slow = Fault::SlowDown {
-            retry_after_s: None,
-        };
-        proxy.set_plan(Plan::new(1).rule(Rule::on_any(&[]).first(9).fault(slow)));
-    }
-    let report = bench.pair.report("cp", "", "", &FLAGS);
-    report.finished.assert_code(0);
-    assert_no_silent_damage(&bench, &report);
-    assert!(
-        proxies
-            .iter()
-            .all(|proxy| proxy.log().faults("slow-down") == 9)
-    );
+    waited_out(&two(Kind::S3ToS3), &[throttled(&[], 9)], 9);
 }
 
 /// Every connection breaks before a part or an object has come whole.

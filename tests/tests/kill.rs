@@ -210,13 +210,24 @@ fn small(kind: Kind) -> Proxied {
 
 /// Copies until a request of `rule` stands at its gate, and kills there.
 fn killed_at(bench: &Proxied, rule: Rule, fault: fn(Gate) -> Fault) -> Finished {
+    command_killed_at(bench, "cp", &FLAGS, rule, fault)
+}
+
+/// The same for any command.
+fn command_killed_at(
+    bench: &Proxied,
+    command: &str,
+    flags: &[&str],
+    rule: Rule,
+    fault: fn(Gate) -> Fault,
+) -> Finished {
     let gate = Gate::new();
     let proxy = match bench.pair.destination {
         Place::S3(_) => bench.destination(),
         Place::Disk(_) => bench.source(),
     };
     proxy.set_plan(Plan::new(0).rule(rule.fault(fault(gate.clone()))));
-    let running = bench.pair.start("cp", "", "to/", &FLAGS).held_at(&gate);
+    let running = bench.pair.start(command, "", "to/", flags).held_at(&gate);
     let killed = running.kill();
     bench.heal();
     killed
@@ -466,16 +477,9 @@ fn killed_while_deleting() {
 #[test]
 fn killed_sync_is_finished_and_what_came_since_is_synced() {
     let bench = small(Kind::S3ToS3);
-    let gate = Gate::new();
-    let hold = Rule::on(Op::Complete).fault(Fault::HoldRequest(gate.clone()));
-    bench.destination().set_plan(Plan::new(0).rule(hold));
     let flags = ["--part-size", "5M", "--multipart-threshold", "5M"];
-    let _ = bench
-        .pair
-        .start("sync", "", "to/", &flags)
-        .held_at(&gate)
-        .kill();
-    bench.heal();
+    let completion = Rule::on(Op::Complete);
+    command_killed_at(&bench, "sync", &flags, completion, Fault::HoldRequest);
     let since = [("a", Body::new(9, 2000)), ("since", Body::new(10, 3000))];
     bench.pair.source.write(&since);
     let report = bench.pair.report("sync", "", "to/", &flags);

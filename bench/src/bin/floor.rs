@@ -14,6 +14,7 @@ const BUFFER: usize = 128 << 10;
 
 /// Copies generated objects between two benchmark servers over plain sockets.
 #[derive(Debug, Parser)]
+#[command(name = "skyhaul-bench-floor", version)]
 struct Args {
     /// Address of the source, e.g. 127.0.0.1:9000.
     source: String,

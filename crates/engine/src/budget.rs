@@ -8,13 +8,14 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::copy::part;
 use crate::tuning::Window;
 
 /// Memory is counted in units of this many bytes, since semaphores count to 2^32.
 const UNIT: u64 = 4_096;
 
-/// Memory that is always open, in units: 2 MiB, what one streaming part holds.
-const FEWEST: u32 = 512;
+/// Memory that is always open, in units: what one streaming part holds.
+const FEWEST: u32 = (part::WINDOW / UNIT) as u32;
 
 /// See the module documentation.
 #[derive(Debug)]

@@ -124,12 +124,6 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
         )
         .object(engine.source.uri(&task.source_key)));
     }
-    let source_verified = read::compare(
-        engine,
-        &task.source_key,
-        read.checksum.as_ref(),
-        read.info.checksum.as_ref(),
-    )?;
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &read.info);
     let request = PutRequest {
         payload: read.payload,
@@ -147,7 +141,7 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
     .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
     .await?;
     engine.meter.add_bytes(task.size);
-    let verified = verification(engine, task, &receipt, source_verified).await?;
+    let verified = verification(engine, task, &receipt, read.source_verified).await?;
     Ok(ended(engine, task, receipt, verified, read.checksum, false))
 }
 

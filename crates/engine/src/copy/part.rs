@@ -15,7 +15,7 @@ use super::{object, read, service};
 use crate::engine::Engine;
 
 /// What a part holds in memory while it streams, in bytes: a few frames.
-const WINDOW: u64 = 2 << 20;
+pub(crate) const WINDOW: u64 = 2 << 20;
 
 /// How the copy of a part ended.
 #[derive(Debug)]

@@ -14,6 +14,8 @@ pub(crate) struct Read {
     pub info: ObjectInfo,
     pub payload: Payload,
     pub checksum: Option<Checksum>,
+    /// Whether the checksum was compared with the source's own, and is the same.
+    pub source_verified: bool,
 }
 
 /// Which checksum is computed on what is read.
@@ -46,15 +48,19 @@ pub(crate) async fn read(
 ) -> Result<Read> {
     let mut delays = backoff().build();
     loop {
-        let read = collect(engine, Steady::new(engine, key, pin, range), hashing).await?;
+        let mut read = collect(engine, Steady::new(engine, key, pin, range), hashing).await?;
         let proved = if range.is_none() {
             let kept = read.info.checksum.as_ref();
             compare(engine, key, read.checksum.as_ref(), kept)
         } else {
             Ok(false)
         };
-        let Err(error) = proved else {
-            return Ok(read);
+        let error = match proved {
+            Ok(source_verified) => {
+                read.source_verified = source_verified;
+                return Ok(read);
+            }
+            Err(error) => error,
         };
         if !error.retryable || engine.cancel.is_cancelled() {
             return Err(error);
@@ -84,6 +90,7 @@ async fn collect(engine: &Engine, mut steady: Steady<&Engine>, hashing: Hashing)
         info,
         payload,
         checksum: hasher.map(Hasher::finish),
+        source_verified: false,
     })
 }
 

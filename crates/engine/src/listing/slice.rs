@@ -101,10 +101,11 @@ impl RangeTask {
             self.counts.pages += 1;
             self.merge(pool, page).await?;
             let is_last = engine.limits.slice_pages.is_some_and(|most| pages >= most);
+            let most = pool.publish_objects();
             if is_last
                 || self.packer.full_groups() > 0
-                || self.packer.objects() >= pool.publish_objects()
-                || (self.outcomes.len() + self.deletes.len()) as u64 >= pool.publish_objects()
+                || self.packer.objects() >= most
+                || (self.outcomes.len() + self.deletes.len()) as u64 >= most
             {
                 self.publish(pool, false).await?;
             }
