@@ -30,6 +30,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", type=words, help="names, comma separated (--list shows)")
     parser.add_argument("--tools", type=words, help="names, comma separated (--list shows)")
     parser.add_argument("--only", help="rows whose server/pinning/workload/tool holds this text")
+    parser.add_argument("--add", action="store_true",
+                        help="keep the rows of the last results that are not measured now")
     parser.add_argument("--quick", action="store_true", help="small sizes: a smoke test")
     parser.add_argument("--verify", action="store_true", help="memory server checks every byte")
     parser.add_argument("--work", type=pathlib.Path, default=HERE.parent / ".testbench/bench",
@@ -66,13 +68,20 @@ def main() -> int:
     scratch = options.work / "run"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    raw = options.out / "results.json"
+    earlier = json.loads(raw.read_text()) if options.add and raw.exists() else {}
+    if earlier and (earlier["machine"], earlier["quick"]) != (machine.describe(), options.quick):
+        sys.exit(f"{raw} is of another machine or other sizes: --add would mix them")
     records = []
 
     def keep(record: dict) -> None:
         records.append(record)
-        results = {"machine": machine.describe(), "versions": tools.versions(chosen),
-                   "quick": options.quick, "records": records}
-        (options.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+        measured = {r["row"] for r in records}
+        others = [r for r in earlier.get("records", []) if r["row"] not in measured]
+        results = {"machine": machine.describe(),
+                   "versions": earlier.get("versions", {}) | tools.versions(chosen),
+                   "quick": options.quick, "records": others + records}
+        raw.write_text(json.dumps(results, indent=1) + "\n")
 
     try:
         copying.measure([w for w in loads if not w.shape], chosen, options, scratch, keep)
@@ -84,7 +93,7 @@ def main() -> int:
     if not records:
         print("nothing was measured", file=sys.stderr)
         return 1
-    text = report.render(json.loads((options.out / "results.json").read_text()))
+    text = report.render(json.loads(raw.read_text()))
     (options.out / "RESULTS.md").write_text(text)
     print(f"wrote {options.out / 'RESULTS.md'}")
     failed = [r for r in records if r["status"] == "failed"]

@@ -23,17 +23,53 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _row_table(records: list[dict]) -> list[str]:
+def _by_tool(records: list[dict]) -> tuple[dict[str, list[dict]], dict[str, list[dict]]]:
+    """A row's records by tool: all, and of the tools that failed in none."""
     by_tool: dict[str, list[dict]] = {}
     for record in records:
         by_tool.setdefault(record["tool"], []).append(record)
     good = {name: [r for r in rs if r["status"] == "ok"] for name, rs in by_tool.items()}
     complete = {name: rs for name, rs in good.items()
                 if rs and not any(r["status"] == "failed" for r in by_tool[name])}
-    peers = {name: rs for name, rs in complete.items() if rs[0]["peer"]}
+    return by_tool, complete
+
+
+def _best(complete: dict[str, list[dict]], field: str) -> list[dict]:
+    """The records of the peer with the least median."""
+    peers = [rs for rs in complete.values() if rs[0]["peer"]]
+    return min(peers, key=lambda rs: _median(rs, field), default=[])
+
+
+def _summary(rows: list[list[dict]]) -> list[str]:
+    """Skyhaul beside the best peer, a line a row."""
+    lines = ["| row | skyhaul wall s | best peer | x | skyhaul CPU s | best peer | x "
+             "| floor CPU s | listing |", "|---|--:|---|--:|--:|---|--:|--:|---|"]
+    for records in rows:
+        _, complete = _by_tool(records)
+        mine = complete.get("skyhaul")
+        if not mine:
+            continue
+        cells = [records[0]["row"]]
+        for field in ("wall", "cpu"):
+            best = _best(complete, field)
+            cells += [f"{_median(mine, field):.2f}",
+                      f"{best[0]['tool']} {_median(best, field):.2f}" if best else "",
+                      _ratio(_paired(mine, best, field))]
+        floor = complete.get("floor")
+        cells.append(f"{_median(floor, 'cpu'):.2f}" if floor else "")
+        pages = math.ceil(mine[0]["count"] / 1000)
+        faster = pages * DELAY_MS / 1000 / _median(mine, "wall")
+        cells.append(f"{_median(mine, 'calls') / pages:.2f} x the fewest calls, {faster:.0f} x as "
+                     "fast as serial" if "calls" in mine[0] else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def _row_table(records: list[dict]) -> list[str]:
+    by_tool, complete = _by_tool(records)
 
     def best(field: str) -> list[dict]:
-        return min(peers.values(), key=lambda rs: _median(rs, field), default=[])
+        return _best(complete, field)
 
     listing = records[0]["direction"] == "list"
     extra = " calls |" if listing else ""
@@ -84,8 +120,9 @@ def render(results: dict) -> str:
         "",
     ]
     order = list(dict.fromkeys(r["row"] for r in records))
-    for row in order:
-        here = [r for r in records if r["row"] == row]
+    rows = [[r for r in records if r["row"] == row] for row in order]
+    lines += ["## Summary", "", *_summary(rows), ""]
+    for row, here in zip(order, rows, strict=True):
         runs = 1 + max(r["run"] for r in here)
         lines += [f"## {row}", ""]
         if here[0]["direction"] == "list":

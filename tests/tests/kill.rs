@@ -27,8 +27,8 @@ struct Scale {
     patience: Duration,
 }
 
-/// Small enough for every run of the tests. What is in flight is kept as small, in proportion, as
-/// it is at the defaults in the whole test.
+/// Small enough for every run of the tests. What is in flight, two parts of 5 MiB in 120 MiB, is
+/// kept as small, in proportion, as it is in the whole test: at the most 32 of 16 MiB in 4 GiB.
 const BRIEF: Scale = Scale {
     runs: 4,
     large: 100 * MIB,
@@ -41,7 +41,7 @@ const BRIEF: Scale = Scale {
         "--multipart-threshold",
         "5M",
         "--transfers",
-        "4",
+        "2",
     ],
     patience: PATIENCE,
 };
