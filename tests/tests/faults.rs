@@ -366,6 +366,33 @@ fn faults_service_copy_refused_in_a_200() {
 }
 
 #[test]
+fn faults_service_copy_not_permitted_is_streamed() {
+    for (status, code) in [(403, "AccessDenied"), (501, "NotImplemented")] {
+        for op in [Op::Copy, Op::UploadPartCopy] {
+            let bucket = |hint| Bucket::create(&servers().src, hint);
+            let pair = Pair::of(
+                Kind::S3ToS3,
+                Place::S3(bucket("from")),
+                Place::S3(bucket("to")),
+            );
+            pair.source.write(&[
+                ("parts", Body::new(1, 12 * MIB)),
+                ("piece", Body::new(2, MIB)),
+            ]);
+            let bench = Proxied::of(pair);
+            let refuse = Rule::on(op).fault(Fault::Refuse { status, code });
+            bench.source().set_plan(Plan::new(1).rule(refuse));
+            let report = bench.pair.report("cp", "", "", &FLAGS);
+            report.finished.assert_code(0);
+            assert_no_silent_damage(&bench, &report);
+            let log = bench.source().log();
+            assert!(log.of(op).count() > 0, "{op:?} was tried");
+            assert!(log.of(Op::Get).count() > 0, "bytes passed after {code}");
+        }
+    }
+}
+
+#[test]
 fn faults_throttling_in_bursts_is_waited_out() {
     let bench = bench(Kind::S3ToS3);
     let moves = [

@@ -5,7 +5,7 @@
 use skyhaul_tests::cli::Cli;
 use skyhaul_tests::data::Body;
 use skyhaul_tests::fault::{FaultProxy, Op, Plan};
-use skyhaul_tests::oracle::{Bucket, ObjectSpec};
+use skyhaul_tests::oracle::{Bucket, Object, ObjectSpec};
 use skyhaul_tests::pair::{Kind, Pair, Place, contents};
 use skyhaul_tests::servers::{Endpoint, servers};
 use skyhaul_tests::tree::{Entry, Tree};
@@ -95,6 +95,62 @@ fn attributes_can_be_set_or_left_out() {
     }
 }
 
+/// What each header flag is given, and where the object shows it.
+type HeaderFlag = (&'static str, &'static str, fn(&Object) -> Option<&String>);
+
+const HEADER_FLAGS: [HeaderFlag; 6] = [
+    ("--content-type", "text/plain", |object| {
+        object.content_type.as_ref()
+    }),
+    ("--content-encoding", "x-other", |object| {
+        object.content_encoding.as_ref()
+    }),
+    ("--content-language", "fr", |object| {
+        object.content_language.as_ref()
+    }),
+    ("--content-disposition", "inline", |object| {
+        object.content_disposition.as_ref()
+    }),
+    ("--cache-control", "no-store", |object| {
+        object.cache_control.as_ref()
+    }),
+    ("--expires", "Thu, 01 Jan 2037 00:00:00 GMT", |object| {
+        object.expires.as_ref()
+    }),
+];
+
+#[test]
+fn each_header_can_be_set_or_left_out() {
+    for stream in [false, true] {
+        let pair = buckets(&servers().src, &servers().src);
+        pair.source
+            .bucket()
+            .put(&[laden("k", 1000), laden("parts", LARGE)]);
+        let run = |to: &str, value: fn(&HeaderFlag) -> &'static str| {
+            let mut flags = vec!["-r"];
+            flags.extend(HEADER_FLAGS.iter().flat_map(|flag| [flag.0, value(flag)]));
+            flags.extend(stream.then_some("--stream"));
+            pair.run("cp", "", to, &flags).assert_code(0);
+            pair.destination.bucket().snapshot(to)
+        };
+        for (key, object) in run("set/", |flag| flag.1) {
+            for (flag, value, shown) in HEADER_FLAGS {
+                assert_eq!(
+                    shown(&object).map(String::as_str),
+                    Some(value),
+                    "{flag} {key}"
+                );
+            }
+        }
+        for (key, object) in run("off/", |_| "off") {
+            // A service gives an object without a type one of its own.
+            for (flag, _, shown) in &HEADER_FLAGS[1..] {
+                assert_eq!(shown(&object), None, "{flag} {key}");
+            }
+        }
+    }
+}
+
 #[test]
 fn storage_class_travels_between_buckets_and_can_be_set() {
     let pair = buckets(&servers().odd, &servers().odd);
@@ -103,6 +159,8 @@ fn storage_class_travels_between_buckets_and_can_be_set() {
         ObjectSpec::new("warm", 1, 10),
     ]);
     pair.run("cp", "", "kept/", &["-r"]).assert_code(0);
+    pair.run("cp", "", "streamed/", &["-r", "--stream"])
+        .assert_code(0);
     pair.run("cp", "", "set/", &["-r", "--storage-class", "ONEZONE_IA"])
         .assert_code(0);
     pair.run("cp", "", "off/", &["-r", "--storage-class", "off"])
@@ -114,10 +172,10 @@ fn storage_class_travels_between_buckets_and_can_be_set() {
             .clone()
             .unwrap_or("STANDARD".into())
     };
-    assert_eq!(
-        (class("kept/cold"), class("kept/warm")),
-        ("STANDARD_IA".into(), "STANDARD".into())
-    );
+    for how in ["kept", "streamed"] {
+        let classes = ["cold", "warm"].map(|key| class(&format!("{how}/{key}")));
+        assert_eq!(classes, ["STANDARD_IA", "STANDARD"], "{how}");
+    }
     assert_eq!(
         (class("set/cold"), class("set/warm")),
         ("ONEZONE_IA".into(), "ONEZONE_IA".into())
@@ -258,14 +316,14 @@ fn credentials_come_from_the_environment_of_the_sdk_too() {
     let cli = Cli::new()
         .env("AWS_ACCESS_KEY_ID", &endpoint.access_key)
         .env("AWS_SECRET_ACCESS_KEY", &endpoint.secret_key)
+        .env("RUST_LOG", "trace")
         .env("AWS_REGION", &endpoint.region)
         .env("AWS_ENDPOINT_URL_S3", &endpoint.url);
     let (from, to) = (pair.source.uri("k"), pair.destination.uri(""));
     cli.run(&["cp", &from, &to]).assert_code(0);
     assert_eq!(pair.destination.contents(), contents(&[("k", A)]));
-    let secretless = [endpoint.secret_key.as_str()];
     let state = cli.state_directory();
-    assert_no_secret(&state, &secretless);
+    assert_no_secret(&state, &[endpoint.secret_key.as_str()]);
 }
 
 /// Asserts that no file below holds one of the secrets.
@@ -276,7 +334,10 @@ fn assert_no_secret(directory: &std::path::Path, secrets: &[&str]) {
             assert_no_secret(&path, secrets);
             continue;
         }
-        let bytes = std::fs::read(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        if path.extension().is_some_and(|name| name == "zst") {
+            bytes = zstd::decode_all(&bytes[..]).unwrap();
+        }
         let text = String::from_utf8_lossy(&bytes);
         assert!(
             secrets.iter().all(|secret| !text.contains(secret)),
@@ -313,9 +374,12 @@ fn checksums_prove_what_was_copied() {
     ]);
     let report = pair.report("cp", "", "auto/", &["-r"]);
     report.finished.assert_code(0);
-    for key in ["auto/kept", "auto/plain"] {
+    for (key, how) in [
+        ("auto/kept", "source-verified"),
+        ("auto/plain", "transport-verified"),
+    ] {
         let verified = &report.line(key)["verified"];
-        assert_ne!(verified, "size-only", "{key}: {:#?}", report.lines);
+        assert_eq!(verified, how, "{key}: {:#?}", report.lines);
     }
     for (name, algorithm) in [
         ("md5", "md5:"),
@@ -340,4 +404,22 @@ fn checksums_prove_what_was_copied() {
         report.lines
     );
     assert_eq!(report.line("none/plain")["verified"], "size-only");
+}
+
+#[test]
+fn checksums_prove_what_a_disk_can() {
+    let up = Pair::new(Kind::DiskToS3);
+    up.source.write(&[("x", Body::new(1, 1000))]);
+    let report = up.report("cp", "", "", &["-r"]);
+    report.finished.assert_code(0);
+    assert_eq!(report.line("x")["verified"], "transport-verified");
+    let down = Pair::new(Kind::S3ToDisk);
+    down.source.bucket().put(&[
+        ObjectSpec::new("kept", 1, 1000).checksum("CRC32"),
+        ObjectSpec::new("plain", 1, 1000),
+    ]);
+    let report = down.report("cp", "", "", &["-r"]);
+    report.finished.assert_code(0);
+    assert_eq!(report.line("kept")["verified"], "source-verified");
+    assert_eq!(report.line("plain")["verified"], "size-only");
 }

@@ -15,7 +15,7 @@ enum CompareBy {
 #[command(next_help_heading = "Comparison")]
 #[group(id = "comparison", multiple = false)]
 pub(crate) struct CompareArgs {
-    /// Copy what differs in size; in size or is newer [default]; in checksum
+    /// Copy what differs by: size, mtime (size, or newer) [default], checksum
     #[arg(long, value_name = "BY", hide_possible_values = true)]
     compare: Option<CompareBy>,
     /// As --compare checksum

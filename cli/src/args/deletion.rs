@@ -19,7 +19,7 @@ pub(crate) struct DeleteArgs {
     /// Also delete what filters leave out
     #[arg(long, requires = "delete")]
     delete_excluded: bool,
-    /// Delete even though the source is empty or partly unreadable
+    /// Delete even though the source is empty or partly unreadable, or a copy failed
     #[arg(long, requires = "delete")]
     force: bool,
 }

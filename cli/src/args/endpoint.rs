@@ -89,10 +89,10 @@ pub(crate) struct PayArgs {
 /// Source and destination.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SidesArgs {
-    /// What is read
+    /// The source
     #[arg(value_name = "SRC", value_parser = location)]
     pub(crate) source: Location,
-    /// What is written
+    /// The destination
     #[arg(value_name = "DST", value_parser = location)]
     pub(crate) destination: Location,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{OneSideArgs, SpeedArgs};
+use super::{CheckersArgs, OneSideArgs};
 
 /// List objects or files: time (UTC), size, key
 #[derive(Debug, Clone, Args)]
@@ -23,5 +23,5 @@ pub(crate) struct LsArgs {
     #[command(flatten)]
     pub(crate) side: OneSideArgs,
     #[command(flatten)]
-    pub(crate) speed: SpeedArgs,
+    pub(crate) checkers: CheckersArgs,
 }

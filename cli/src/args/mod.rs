@@ -31,7 +31,7 @@ pub(crate) use endpoint::{OneSideArgs, SidesArgs};
 pub(crate) use filters::FilterArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use ls::LsArgs;
-pub(crate) use performance::{PartArgs, SpeedArgs};
+pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;

@@ -1,7 +1,5 @@
 //! Speed and resources.
 
-use std::time::Duration;
-
 use clap::Args;
 use skyhaul_model::spec::ChecksumPolicy;
 
@@ -15,18 +13,14 @@ pub(crate) struct SpeedArgs {
     /// Objects and parts moved at the same time [default: 32]
     #[arg(long, value_name = "N", value_parser = values::parallelism)]
     transfers: Option<u64>,
-    /// Listings and stats at the same time [default: 32]
-    #[arg(long, value_name = "N", value_parser = values::parallelism)]
-    checkers: Option<u64>,
+    #[command(flatten)]
+    checkers: CheckersArgs,
     /// Object data held in memory at most [default: 512MiB]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     max_memory: Option<u64>,
     /// Bytes a second at most (50M is 50 MiB/s), or off
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bwlimit: Option<Rate>,
-    /// How long unfinished uploads are kept if interrupted [default: 7d]
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    keep_partial: Option<Duration>,
     #[arg(long, value_name = "N", hide = true)]
     pub(crate) slice_pages: Option<u32>,
     #[arg(long, value_name = "N", hide = true)]
@@ -47,18 +41,32 @@ impl SpeedArgs {
         [
             self.transfers
                 .map(|count| (Name::Transfers, Value::Count(count))),
-            self.checkers
-                .map(|count| (Name::Checkers, Value::Count(count))),
             self.max_memory
                 .map(|bytes| (Name::MaxMemory, Value::Bytes(bytes))),
             self.bwlimit
                 .map(|rate| (Name::Bwlimit, Value::Rate(rate.0))),
-            self.keep_partial
-                .map(|time| (Name::KeepPartial, Value::Time(time))),
         ]
         .into_iter()
         .flatten()
+        .chain(self.checkers.overrides())
         .collect()
+    }
+}
+
+/// How much is listed at once.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Performance")]
+pub(crate) struct CheckersArgs {
+    /// Listings and stats at the same time [default: 32]
+    #[arg(long, value_name = "N", value_parser = values::parallelism)]
+    checkers: Option<u64>,
+}
+
+impl CheckersArgs {
+    /// What this overrides.
+    pub(crate) fn overrides(&self) -> Option<(Name, Value)> {
+        self.checkers
+            .map(|count| (Name::Checkers, Value::Count(count)))
     }
 }
 

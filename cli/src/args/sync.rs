@@ -8,8 +8,9 @@ use super::{CompareArgs, DeleteArgs, HowArgs, WhatArgs, YesArgs};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Copies what DST lacks, what differs in size and what is newer at SRC. Deletes
-only with --delete, after asking, after both listings ended without error, and
-never because of an empty or partly unreadable source.
+only with --delete, after asking, after everything was copied and both listings
+ended without error, and not where the source is empty or partly unreadable
+(--force overrules).
 
 Examples:
   skyhaul sync /data s3://bucket/data/ --delete --max-delete 5% --dry-run

@@ -4,7 +4,7 @@ use skyhaul_model::Result;
 use skyhaul_workflow::embedded::LsEntry;
 
 use crate::args::LsArgs;
-use crate::context::{Context, sliced_driver};
+use crate::context::{Context, driver};
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::{Lines, text};
@@ -18,9 +18,9 @@ struct Total {
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &LsArgs) -> Result<u8> {
-    let config = context.config(args.speed.overrides())?;
+    let config = context.config(args.checkers.overrides().into_iter().collect())?;
     let endpoint = args.side.endpoint(&config)?;
-    let embedded = sliced_driver(&config, &args.speed)?;
+    let embedded = driver(&config)?;
     let mut lines = context.lines();
     let mut total = Total::default();
     let json = context.global.json;

@@ -121,7 +121,7 @@ keys! {
     Fsync, "fsync", Switch, "true", "--fsync",
         "Flush files at a local destination before they are reported as done.";
     KeepPartial, "keep_partial", Time, "7days", "--keep-partial",
-        "How long unfinished uploads of interrupted transfers are kept.";
+        "How long `cleanup` leaves interrupted transfers and their uploads alone.";
     StateDir, "state_dir", Folder, "", "--state-dir",
         "Folder of transfer state and logs; empty is the platform's own.";
 }

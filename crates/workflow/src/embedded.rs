@@ -11,6 +11,7 @@ use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
 use skyhaul_state::{Phase, Progress, Submitted, TransferRow, TransferState, TransferStatus};
+use skyhaul_stores::Access;
 use tokio_util::sync::CancellationToken;
 
 use crate::home::Home;
@@ -113,7 +114,7 @@ impl Embedded {
     /// Looks at both sides and makes a specification: key mapping, both sides checked, helpful
     /// errors for a prefix without `-r` and for an empty source.
     pub async fn plan(&self, request: CopyRequest) -> Result<TransferSpec> {
-        plan::plan(request).await
+        plan::plan(request, Access::Write).await
     }
 
     /// Runs a transfer, or goes on with the unfinished one of the same specification.
@@ -226,7 +227,7 @@ impl Embedded {
     ) -> Result<Comparison> {
         let read_to_compare = request.compare == Compare::Checksum;
         let only_sizes = request.compare == Compare::Size;
-        let mut spec = self.plan(request).await?;
+        let mut spec = plan::plan(request, Access::Read).await?;
         spec.mode = Mode::Sync;
         spec.if_exists = IfExists::Overwrite;
         spec.compare = if only_sizes {

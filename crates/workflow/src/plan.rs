@@ -13,15 +13,15 @@ use skyhaul_stores::{Access, ListRequest, Store};
 use crate::open::{self, Use};
 use crate::request::CopyRequest;
 
-/// See [`crate::Embedded::plan`].
-pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
+/// See [`crate::Embedded::plan`]. `access` is what the destination must permit.
+pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<TransferSpec> {
     let now = Timestamp::now();
     // Filters are compiled only to refuse bad ones before anything is asked of a store.
     Filters::compile(&request.filters, now)?;
     let source = absolute(&request.source)?;
     let destination = absolute(&request.destination)?;
     let recursive = request.recursive || request.mode == Mode::Sync;
-    let seen = look(&request, &source, &destination).await?;
+    let seen = look(&request, &source, &destination, access).await?;
     if (source.location.scheme, destination.location.scheme) == (Scheme::Local, Scheme::Local) {
         // The plan of what the paths really are finds what links hide.
         let real = [
@@ -64,7 +64,7 @@ pub(crate) async fn plan(request: CopyRequest) -> Result<TransferSpec> {
     };
     for (endpoint, side, access) in [
         (&source, Side::Source, Access::Read),
-        (&destination, Side::Destination, Access::Write),
+        (&destination, Side::Destination, access),
     ] {
         if endpoint.location.scheme == Scheme::Local {
             open::store(endpoint, side, with(&request))
@@ -101,11 +101,24 @@ fn with(request: &CopyRequest) -> Use {
 }
 
 /// Looks at both sides: what is there, and whether it can be used.
-async fn look(request: &CopyRequest, source: &Endpoint, destination: &Endpoint) -> Result<Seen> {
+async fn look(
+    request: &CopyRequest,
+    source: &Endpoint,
+    destination: &Endpoint,
+    access: Access,
+) -> Result<Seen> {
     let recursive = request.recursive || request.mode == Mode::Sync;
     let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
     let (source_kind, source_service) = match source.location.scheme {
-        Scheme::Local => (local_kind(&source.location).await?, None),
+        Scheme::Local => {
+            let mut kind = local_kind(&source.location).await?;
+            if !recursive && let SourceKind::Folder { objects, more } = &mut kind {
+                // It is refused: with the number of objects, not of its entries.
+                let store = open::store(source, Side::Source, with(request)).await?;
+                (*objects, *more) = count(&store, String::new()).await?;
+            }
+            (kind, None)
+        }
         Scheme::S3 => {
             let store = open::store(source, Side::Source, with(request)).await?;
             store.check(Access::Read, &source.location.path).await?;
@@ -117,9 +130,7 @@ async fn look(request: &CopyRequest, source: &Endpoint, destination: &Endpoint) 
         && is_directory(&destination.location.path).await;
     let opened = open::store(destination, Side::Destination, with(request)).await?;
     if destination.location.scheme == Scheme::S3 {
-        opened
-            .check(Access::Write, &destination.location.path)
-            .await?;
+        opened.check(access, &destination.location.path).await?;
     }
     let same_service = match source.location.scheme {
         Scheme::Local => destination.location.scheme == Scheme::Local,
@@ -231,19 +242,7 @@ async fn s3_kind(
     } else {
         format!("{path}/")
     };
-    let mut listing = store.list(ListRequest {
-        prefix,
-        ..ListRequest::default()
-    });
-    let mut objects = 0;
-    let mut more = false;
-    while let Some(page) = listing.next_page().await? {
-        if objects > 0 {
-            more = true;
-            break;
-        }
-        objects += page.entries.len() as u64;
-    }
+    let (objects, more) = count(store, prefix).await?;
     Ok(match (objects, is_object) {
         (0, true) => SourceKind::Object,
         // An empty bucket can still be the source of a sync, and so can an empty prefix if that is
@@ -255,6 +254,22 @@ async fn s3_kind(
         (0, false) => SourceKind::Absent,
         _ => SourceKind::Folder { objects, more },
     })
+}
+
+/// Objects under a prefix, on the first page that has some, and whether there are more.
+async fn count(store: &Arc<dyn Store>, prefix: String) -> Result<(u64, bool)> {
+    let mut listing = store.list(ListRequest {
+        prefix,
+        ..ListRequest::default()
+    });
+    let mut objects = 0;
+    while let Some(page) = listing.next_page().await? {
+        if objects > 0 {
+            return Ok((objects, true));
+        }
+        objects += page.entries.len() as u64;
+    }
+    Ok((objects, false))
 }
 
 /// Whether there is a folder marker of exactly this key. Some services answer a stat of any folder,
