@@ -41,7 +41,7 @@ bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.m
 	cargo build --release -p skyhaul
 	SKYHAUL_BIN="$${SKYHAUL_BIN:-$(CARGO_TARGET_DIR)/release/skyhaul}" bench/run.sh
 
-soak: ## the long tests: kills, faults, a million objects
+soak: ## the long tests: 150 kills over 4 GiB each
 	@scripts/setup.sh servers nextest
 	cargo build --release -p skyhaul
 	cargo nextest run --workspace --release --profile soak

@@ -185,6 +185,40 @@ fn changed_between_its_parts() {
 }
 
 #[test]
+fn changed_and_the_old_upload_cannot_be_aborted_until_cleanup() {
+    let bench = To::OtherServer.bench(LARGE);
+    let refuse = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    bench
+        .destination()
+        .set_plan(Plan::new(0).rule(Rule::on(Op::Abort).fault(refuse)));
+    let rule = Rule::on(Op::Get).nth(2);
+    let finished = changed_at(&bench, rule, Fault::HoldRequest, LARGE);
+    finished.assert_code(0);
+    assert!(
+        finished.to_string().contains("skyhaul cleanup"),
+        "{finished}"
+    );
+    assert_eq!(bench.pair.destination.bucket().uploads().len(), 1);
+    // Refused again: nothing is forgotten that is still open.
+    let cleanup = |code| {
+        bench
+            .pair
+            .cli
+            .run(&["cleanup", "--all"])
+            .assert_code(code)
+            .clone()
+    };
+    cleanup(1);
+    assert_eq!(bench.pair.destination.bucket().uploads().len(), 1);
+    bench.heal();
+    cleanup(0);
+    assert_eq!(arrived(&bench, [LARGE; 2]), 2);
+}
+
+#[test]
 fn changed_between_its_head_and_its_first_part() {
     for to in EVERYWHERE {
         let bench = to.bench(LARGE);

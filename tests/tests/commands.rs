@@ -89,6 +89,27 @@ fn verify_needs_no_right_to_write() {
 }
 
 #[test]
+fn verify_does_not_pass_over_what_it_cannot_see() {
+    let pair = Pair::new(Kind::DiskToS3);
+    pair.source.write(&[("x", A)]);
+    pair.destination.write(&[("x", A)]);
+    pair.run("verify", "", "", &[]).assert_code(0);
+    pair.source.tree().link("link", "x");
+    let found = pair.run("verify", "", "", &["--json"]);
+    let events = found.assert_code(5).events();
+    let told: Vec<_> = events
+        .iter()
+        .filter(|event| event["event"] == "difference")
+        .collect();
+    assert_eq!(told.len(), 1, "{found}");
+    assert!(
+        told[0]["key"].as_str().unwrap().ends_with("link"),
+        "{found}"
+    );
+    assert!(told[0]["difference"]["unknown"].is_string(), "{found}");
+}
+
+#[test]
 fn verify_names_the_side_that_is_not_there() {
     let pair = Pair::new(Kind::DiskToDisk);
     pair.source.write(&[("x", A)]);

@@ -475,6 +475,32 @@ fn killed_while_deleting() {
 }
 
 #[test]
+fn killed_and_the_source_gone_since_deletes_nothing() {
+    let bench = small(Kind::DiskToS3);
+    bench
+        .pair
+        .destination
+        .write(&[("extra/x", Body::new(1, 10))]);
+    let gate = Gate::new();
+    let hold = Rule::on_any(&[Op::DeleteMany, Op::Delete]);
+    let plan = Plan::new(0).rule(hold.fault(Fault::HoldRequest(gate.clone())));
+    bench.destination().set_plan(plan);
+    let flags = ["--delete", "-y"];
+    let running = bench.pair.start("sync", "", "", &flags).held_at(&gate);
+    let _ = running.kill();
+    bench.heal();
+    let before = bench.pair.destination.contents();
+    // As a disk is that was not mounted again.
+    for (key, _) in OBJECTS {
+        bench.pair.source.remove(key);
+    }
+    let refused = bench.pair.cli.run(&["resume", "-y"]);
+    assert_ne!(refused.code(), Some(0), "{refused}");
+    assert!(refused.stderr.contains("nothing was deleted"), "{refused}");
+    assert_eq!(bench.pair.destination.contents(), before);
+}
+
+#[test]
 fn killed_sync_is_finished_and_what_came_since_is_synced() {
     let bench = small(Kind::S3ToS3);
     let flags = ["--part-size", "5M", "--multipart-threshold", "5M"];

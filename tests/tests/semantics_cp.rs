@@ -283,6 +283,15 @@ fn cp_refuses_one_side_inside_the_other() {
         arguments.extend(further.iter().map(ToString::to_string));
         pair.cli.run(&arguments).assert_code(2);
     }
+    // Whoever reads and whoever writes: it is the same bucket.
+    let bucket = pair.source.bucket();
+    for (from, to) in [("a/", "a/b/"), ("a/", "")] {
+        let mut arguments = vec!["sync".to_owned(), bucket.uri(from), bucket.uri(to)];
+        arguments.extend(pair.cli.src(&bucket.endpoint.read_only()));
+        arguments.extend(pair.cli.dst(&bucket.endpoint));
+        arguments.extend(["--delete".to_owned(), "-y".to_owned()]);
+        pair.cli.run(&arguments).assert_code(2);
+    }
     // The same directory by another name.
     tree.link("alias", "a");
     pair.cli

@@ -38,10 +38,17 @@ pub(crate) async fn request(
     let report = &how.report.report;
     let begin = |fresh| start(context, fresh, report.clone(), yes || !deletes);
     let earlier = Box::pin(embedded.run(spec.clone(), begin(what.fresh))).await?;
-    let code = finish(context, &earlier);
     if spec.mode != Mode::Sync || !earlier.resumed {
-        return Ok(code);
+        if let (true, Some(id)) = (earlier.resumed, &earlier.transfer) {
+            let begun = embedded.transfer(id).await?.row.created;
+            context.screen.event(&Event::Note(format!(
+                "this was the transfer begun at {begun:.0}; what came to the source since it was \
+                 listed was not looked at: run the command again for that"
+            )));
+        }
+        return Ok(finish(context, &earlier));
     }
+    finish(context, &earlier);
     // What changed since the earlier run's listing is not in it: both sides are looked at anew.
     set_aside(report.as_deref(), &earlier)?;
     context.screen.event(&Event::Note(

@@ -453,7 +453,9 @@ pub trait TransferState: Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<GroupRow>>;
 
-    /// Writes the intent to open an upload; an existing row is returned as it is.
+    /// Writes the intent to open an upload. One that is an intent already takes the new time and
+    /// strangers: whoever intends anew has dealt with what the earlier one may have left. Any other
+    /// row is returned as it is.
     async fn upload_intent(&self, id: &TransferId, upload: NewUpload) -> Result<UploadRow>;
 
     /// Records an upload's token if none is recorded; the row returned names the one that counts.

@@ -291,6 +291,12 @@ pub trait Store: Debug + Send + Sync {
     /// Deletes up to `delete_batch` keys.
     async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome>;
 
+    /// Where the container is, whoever asks: different for two stores only if their containers of
+    /// the same name are different ones. For the decision whether two sides overlap.
+    fn place(&self) -> Option<String> {
+        None
+    }
+
     /// What identifies the service that holds the container, for the decision whether it can copy
     /// by itself: equal for two stores if one may be named as the other's copy source. `None` if
     /// it never can.

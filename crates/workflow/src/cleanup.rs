@@ -7,7 +7,7 @@ use skyhaul_engine::copy::complete;
 use skyhaul_engine::meter::Meter;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Result, Scheme, Side, TransferId};
-use skyhaul_state::{TransferChange, TransferRow, TransferState, TransferStatus};
+use skyhaul_state::{TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus};
 use skyhaul_stores::local::{LocalOptions, LocalStore};
 use tokio_util::sync::CancellationToken;
 
@@ -67,14 +67,23 @@ async fn one(
     settings: &Settings,
     row: &TransferRow,
 ) -> Result<(u64, Vec<String>)> {
-    if matches!(row.status, TransferStatus::Succeeded) {
-        return Ok((0, Vec::new()));
+    let succeeded = matches!(row.status, TransferStatus::Succeeded);
+    if succeeded {
+        // An object that changed meanwhile may have left an upload that could not be aborted.
+        let open = [
+            UploadStatus::Intent,
+            UploadStatus::Open,
+            UploadStatus::Superseded,
+        ];
+        if state.uploads(&row.id, &open, None, 1).await?.is_empty() {
+            return Ok((0, Vec::new()));
+        }
     }
     let (meter, _failures) = Meter::new();
     let limits = drive::limits(settings, false);
     let engine = drive::engine(home, state, row, limits, meter, CancellationToken::new()).await?;
     let change = TransferChange {
-        status: Some(TransferStatus::Cancelled),
+        status: (!succeeded).then_some(TransferStatus::Cancelled),
         ..TransferChange::default()
     };
     state.change(&row.id, row.revision, change).await?;

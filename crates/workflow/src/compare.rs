@@ -150,7 +150,12 @@ pub(crate) fn tell(outcome: Outcome, show: &mut (dyn FnMut(String, Difference) +
         Action::Deleted => show(outcome.destination_key, Difference::Extra),
         Action::Failed => {
             let why = outcome.error.map_or(String::new(), |error| error.message);
-            show(source_key, Difference::Unknown(why));
+            let key = if source_key.is_empty() {
+                outcome.destination_key
+            } else {
+                source_key
+            };
+            show(key, Difference::Unknown(why));
         }
         Action::Skipped => {}
     }

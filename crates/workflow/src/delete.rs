@@ -1,11 +1,18 @@
 //! The delete step: only after both listings ended and the guard was asked about the total.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use skyhaul_engine::Engine;
 use skyhaul_model::guard::{self, DeleteTotals, Listing};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Pin, Result};
 use skyhaul_state::{ListSegmentKind, Progress};
+use skyhaul_stores::ListRequest;
+
+/// How long a listing is taken for the present: after that each key is looked at again before it
+/// is deleted.
+pub(crate) const FRESH: Duration = Duration::from_mins(5);
 
 /// Delete calls under way at the same time.
 const CALLS: usize = 8;
@@ -40,8 +47,23 @@ pub(crate) fn guard(engine: &Engine, progress: &Progress) -> Result<()> {
     )
 }
 
-/// Deletes what the listing found. `recheck` looks at the source again before each: for a run that
-/// goes on with a listing made long ago.
+/// Whether the source has nothing at all now: a disk that is not mounted any more, say, whatever an
+/// earlier run saw of it.
+pub(crate) async fn source_is_empty(engine: &Engine) -> Result<bool> {
+    let mut listing = engine.source.list(ListRequest {
+        prefix: engine.spec.keys.source_prefix().to_owned(),
+        ..ListRequest::default()
+    });
+    while let Some(page) = listing.next_page().await? {
+        if !page.entries.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Deletes what the listing found. `recheck` looks at the source again before each: for a listing
+/// that was made long ago.
 pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<Deletions> {
     let mut all = Deletions::default();
     for pointer in engine
@@ -87,8 +109,14 @@ async fn delete_batch(engine: &Engine, keys: &[String], recheck: bool) -> Result
                     Some(source) => {
                         match engine.source.stat(&source, &Pin::default(), false).await {
                             Ok(found) => found.is_some(),
-                            // What is there is no object, as the listing found.
-                            Err(error) if error.kind == ErrorKind::Refused => false,
+                            // On disk: what is there is no object, as the listing found. Of a
+                            // service a refusal says nothing.
+                            Err(error)
+                                if error.kind == ErrorKind::Refused
+                                    && engine.source.place().is_none() =>
+                            {
+                                false
+                            }
                             Err(error) => return Err(error),
                         }
                     }

@@ -329,7 +329,14 @@ impl Run {
             self.enter(Phase::Complete, None).await?;
         }
         if self.row.phase == Phase::Complete {
-            complete::sweep(&engine).await?;
+            let open = complete::sweep(&engine).await?;
+            if open > 0 {
+                self.notes.push(format!(
+                    "{open} uploads that were given up could not be aborted: `skyhaul cleanup {}` \
+                     tries again",
+                    engine.id
+                ));
+            }
             if resumed {
                 // Nothing is under way any more: what is left under temporary names is of a dead
                 // run.
@@ -370,7 +377,12 @@ impl Run {
         if engine.spec.delete.is_none() {
             return Ok(());
         }
-        let progress = engine.state.progress(&engine.id).await?;
+        let mut progress = engine.state.progress(&engine.id).await?;
+        // What was listed long ago may be true no more.
+        let listed_before = resumed || self.began.elapsed() > delete::FRESH;
+        if listed_before && delete::source_is_empty(engine).await? {
+            progress.listed.source_objects = 0;
+        }
         if let Err(refusal) = delete::guard(engine, &progress) {
             // Going on with the same listing would be refused again.
             self.enter(Phase::Ended, Some(TransferStatus::Failed))
@@ -400,7 +412,7 @@ impl Run {
                 .push(format!("{deletes} objects were not deleted, as you said"));
             return Ok(());
         }
-        self.deletions = delete::delete(engine, resumed).await?;
+        self.deletions = delete::delete(engine, listed_before).await?;
         Ok(())
     }
 }

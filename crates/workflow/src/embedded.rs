@@ -245,7 +245,16 @@ impl Embedded {
         let mut comparison = Comparison::default();
         listed
             .outcomes(&mut |outcome| {
-                if let (Action::Skipped, reason) = (outcome.action, outcome.reason.as_deref()) {
+                // What a listing passes over has no key at the destination: nothing was compared.
+                let compared = outcome.action == Action::Skipped;
+                if compared && outcome.destination_key.is_empty() {
+                    comparison.different += 1;
+                    let why = outcome.reason.unwrap_or_default();
+                    show(
+                        outcome.source_key.unwrap_or_default(),
+                        Difference::Unknown(why),
+                    );
+                } else if let (true, reason) = (compared, outcome.reason.as_deref()) {
                     comparison.equal += 1;
                     let proved = ["same checksum", "same MD5", "both are empty"];
                     comparison.by_checksum +=

@@ -109,7 +109,7 @@ async fn look(
 ) -> Result<Seen> {
     let recursive = request.recursive || request.mode == Mode::Sync;
     let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
-    let (source_kind, source_service) = match source.location.scheme {
+    let (source_kind, source_place) = match source.location.scheme {
         Scheme::Local => {
             let mut kind = local_kind(&source.location).await?;
             if !recursive && let SourceKind::Folder { objects, more } = &mut kind {
@@ -123,7 +123,7 @@ async fn look(
             let store = open::store(source, Side::Source, with(request)).await?;
             store.check(Access::Read, &source.location.path).await?;
             let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
-            (kind, store.service())
+            (kind, store.place())
         }
     };
     let destination_is_folder = destination.location.scheme == Scheme::Local
@@ -134,7 +134,8 @@ async fn look(
     }
     let same_service = match source.location.scheme {
         Scheme::Local => destination.location.scheme == Scheme::Local,
-        Scheme::S3 => source_service.is_some() && source_service == opened.service(),
+        // Whatever the identities: one who reads beside one who writes is an ordinary thing.
+        Scheme::S3 => source_place.is_some() && source_place == opened.place(),
     };
     Ok(Seen {
         source: source_kind,

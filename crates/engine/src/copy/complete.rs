@@ -160,8 +160,21 @@ async fn collect(
     Ok(())
 }
 
-/// Aborts an upload that was given up and records that it is gone.
-pub(crate) async fn abort(engine: &Engine, row: &UploadRow) -> Result<()> {
+/// Aborts an upload that was given up and records that it is gone: when none of its parts is under
+/// way any more, for those may be stored after it.
+async fn abort(engine: &Engine, row: &UploadRow) -> Result<()> {
+    abort_at_store(engine, row).await?;
+    let from = [UploadStatus::Superseded];
+    engine
+        .state
+        .upload_status(&engine.id, &row.key, &from, UploadStatus::Aborted, None)
+        .await?;
+    Ok(())
+}
+
+/// Aborts an upload that was given up, while parts of it may still be under way; the sweep does so
+/// again.
+pub(crate) async fn abort_at_store(engine: &Engine, row: &UploadRow) -> Result<()> {
     match &row.token {
         Some(token) => {
             let token = UploadToken(token.clone());
@@ -172,19 +185,14 @@ pub(crate) async fn abort(engine: &Engine, row: &UploadRow) -> Result<()> {
         }
         None => uploads::abort_unrecorded(engine, row).await?,
     }
-    let from = [UploadStatus::Superseded];
-    engine
-        .state
-        .upload_status(&engine.id, &row.key, &from, UploadStatus::Aborted, None)
-        .await?;
     engine.uploads.forget(&row.key).await;
     Ok(())
 }
 
 /// Completes what a dead run left: uploads all of whose parts are recorded, and aborts those that
-/// were given up. To be called when every group is done.
-pub async fn sweep(engine: &Engine) -> Result<()> {
-    let mut after = None;
+/// were given up; returns how many of these could not be. To be called when every group is done.
+pub async fn sweep(engine: &Engine) -> Result<u64> {
+    let (mut left, mut after) = (0, None);
     loop {
         engine.check_cancelled()?;
         let statuses = [
@@ -197,13 +205,14 @@ pub async fn sweep(engine: &Engine) -> Result<()> {
             .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
             .await?;
         let Some(last) = rows.last() else {
-            return Ok(());
+            return Ok(left);
         };
         after = Some(last.key.clone());
         for row in rows {
             if row.status == UploadStatus::Superseded {
                 if let Err(error) = abort(engine, &row).await {
                     // Kept as superseded: `cleanup` tries again.
+                    left += 1;
                     tracing::warn!(key = row.key.key, "cannot abort an upload: {error}");
                 }
                 continue;

@@ -310,7 +310,7 @@ impl Work {
         }
         if let Some(row) = engine.state.upload(&engine.id, &key).await?
             && row.status == UploadStatus::Superseded
-            && let Err(error) = complete::abort(engine, &row).await
+            && let Err(error) = complete::abort_at_store(engine, &row).await
         {
             // The sweep tries again.
             tracing::warn!(key = key.key, "cannot abort an upload: {error}");

@@ -99,7 +99,7 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         return Ok(Found::Ended);
     }
     // From here on the object has a row, so that whatever happens to it is recorded once.
-    let (row, is_new) = match row {
+    let (mut row, is_new) = match row {
         Some(row) => (row, false),
         None => (intend(engine, task, key.clone()).await?, true),
     };
@@ -140,6 +140,8 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     if !is_new {
         // A run died between intent and token: there may be an upload of ours at the store.
         abort_unrecorded(engine, &row).await?;
+        // What is created from now on begins after now, and what is open now is not of it.
+        row = intend(engine, task, key).await?;
     }
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &info);
     let request = UploadRequest {
@@ -149,11 +151,19 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         mtime,
         algorithm,
     };
-    let token = create(engine, &row, &request).await?;
+    let token = create(engine, task, &row, &request).await?;
     let row = engine
         .state
         .upload_opened(&engine.id, &row.key, &token.0)
         .await?;
+    if !matches!(row.status, UploadStatus::Intent | UploadStatus::Open) {
+        // The object was given up meanwhile, and nobody looks for an upload of it any more.
+        engine
+            .destination
+            .abort_upload(&task.destination_key, &token)
+            .await?;
+        return Ok(Found::Ended);
+    }
     match row.token {
         Some(counts) if counts != token.0 => {
             // Another process was faster: its upload counts, ours goes.
@@ -169,13 +179,21 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
 
 /// Creates the upload. A creation whose reply was lost may have been made: it is looked for and
 /// aborted before the next try.
-async fn create(engine: &Engine, row: &UploadRow, request: &UploadRequest) -> Result<UploadToken> {
+async fn create(
+    engine: &Engine,
+    task: &ObjectTask,
+    row: &UploadRow,
+    request: &UploadRequest,
+) -> Result<UploadToken> {
     let mut again = false;
+    let latest = &Mutex::new(row.clone());
     let attempt = || {
         let is_retry = std::mem::replace(&mut again, true);
         async move {
+            let mut row = latest.lock().await;
             if is_retry {
-                abort_unrecorded(engine, row).await?;
+                abort_unrecorded(engine, &row).await?;
+                *row = intend(engine, task, row.key.clone()).await?;
             }
             engine
                 .destination

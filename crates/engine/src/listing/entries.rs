@@ -13,6 +13,7 @@ pub struct Entries {
     ended: bool,
     side: skyhaul_model::Side,
     pages: u64,
+    refused: Vec<Error>,
 }
 
 impl Entries {
@@ -26,7 +27,13 @@ impl Entries {
             ended: false,
             side: store.side(),
             pages: 0,
+            refused: Vec::new(),
         }
+    }
+
+    /// What was met since the last call and cannot be listed.
+    pub fn take_refused(&mut self) -> Vec<Error> {
+        std::mem::take(&mut self.refused)
     }
 
     /// List pages read since the last call.
@@ -40,6 +47,7 @@ impl Entries {
             match self.lister.next_page().await {
                 Ok(Some(page)) => {
                     self.pages += 1;
+                    self.refused.extend(page.refused);
                     self.accept(page.entries)?;
                 }
                 Ok(None) => self.ended = true,

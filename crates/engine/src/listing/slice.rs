@@ -7,7 +7,7 @@ use skyhaul_model::group::Lease;
 use skyhaul_model::keymap::KeyMap;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::Mode;
-use skyhaul_model::{ObjectEntry, Result};
+use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result};
 use skyhaul_state::{ListCounts, ListSegmentKind, Publication, RangeRow};
 use skyhaul_stores::{ListPage, ListRequest};
 
@@ -250,6 +250,26 @@ impl RangeTask {
         }
     }
 
+    /// What the destination could not list. Where everything there counts, that is a failure:
+    /// nothing can be said of what is under it.
+    fn unseen(&mut self, pool: &Pool, refused: Vec<Error>) {
+        let engine = &pool.engine;
+        let classifier = Classifier {
+            engine,
+            filters: &pool.filters,
+        };
+        for error in refused {
+            let is_name = matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Refused);
+            if is_name || engine.spec.delete.is_none() {
+                tracing::warn!("{error}");
+                continue;
+            }
+            let (mut outcome, _) = classifier.refused(&error);
+            outcome.destination_key = outcome.source_key.take().unwrap_or_default();
+            self.fail(outcome);
+        }
+    }
+
     fn fail(&mut self, outcome: Outcome) {
         self.counts.failed += 1;
         self.outcomes.push(outcome);
@@ -267,6 +287,8 @@ impl RangeTask {
         self.counts.copy_bytes += packed.bytes;
         if let Some(entries) = &mut self.destination {
             self.counts.pages += entries.take_pages();
+            let refused = entries.take_refused();
+            self.unseen(pool, refused);
         }
         let mut segments = Vec::new();
         if !self.outcomes.is_empty() {

@@ -68,7 +68,22 @@ fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
 }
 
 pub(super) fn intend(tx: &Transaction<'_>, id: &TransferId, new: NewUpload) -> Outcome<UploadRow> {
-    if let Some(row) = find(tx, id, &new.key)? {
+    if let Some(mut row) = find(tx, id, &new.key)? {
+        if row.status == UploadStatus::Intent {
+            (row.intended, row.strangers) = (new.intended, new.strangers);
+            tx.prepare_cached(
+                "UPDATE uploads SET intended = ?5, strangers = ?6 \
+                 WHERE transfer = ?1 AND destination = ?2 AND key = ?3 AND attempt = ?4",
+            )?
+            .execute(params![
+                id.as_str(),
+                row.key.destination,
+                row.key.key,
+                row.key.attempt,
+                Json(row.intended),
+                Json(&row.strangers),
+            ])?;
+        }
         return Ok(row);
     }
     transfers::load(tx, id)?;

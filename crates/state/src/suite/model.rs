@@ -588,6 +588,12 @@ impl Transfer {
     }
 
     fn intend(&mut self, new: NewUpload) -> UploadRow {
+        if let Some(row) = self.uploads.get_mut(&new.key)
+            && row.status == UploadStatus::Intent
+        {
+            row.intended = new.intended;
+            row.strangers.clone_from(&new.strangers);
+        }
         let row = UploadRow {
             key: new.key.clone(),
             status: UploadStatus::Intent,

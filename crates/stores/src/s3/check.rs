@@ -6,13 +6,14 @@ use aws_smithy_types::byte_stream::ByteStream;
 use skyhaul_model::{Error, ErrorKind, Result};
 
 use super::bucket::Bucket;
-use super::retry::{Call, FEW_ATTEMPTS};
+use super::retry::{Call, FEW_ATTEMPTS, QUICK};
 use crate::store::Access;
 
 /// The region of a bucket of AWS, as any region's endpoint tells it, also in its refusals. `None`
 /// if it cannot be found out: the check that follows says why.
 pub(super) async fn find_region(client: &Client, bucket: &str) -> Option<String> {
-    match client.head_bucket().bucket(bucket).send().await {
+    let asked = tokio::time::timeout(QUICK, client.head_bucket().bucket(bucket).send());
+    match asked.await.ok()? {
         Ok(reply) => reply.bucket_region().map(ToOwned::to_owned),
         Err(error) => {
             let SdkError::ServiceError(refusal) = error else {

@@ -222,23 +222,33 @@ fn host(url: &str) -> String {
         .unwrap_or_default()
 }
 
-/// The name of a service and of the identity used there: equal for two stores if the service can
-/// copy from one to the other by itself. AWS copies between all regions of a partition.
-pub(super) fn service_name(context: &Context, identity: Option<&str>) -> String {
-    let place = if context.aws {
+/// The name of a service, whoever asks: a partition of AWS, where bucket names are unique, else
+/// host and port. This machine's own names are one.
+pub(super) fn place(context: &Context) -> String {
+    if context.aws {
         let region = context.region.as_str();
         let partition = ["cn-", "us-gov-", "us-isob-", "us-iso-", "eusc-"]
             .into_iter()
             .find(|prefix| region.starts_with(prefix))
             .unwrap_or("aws");
-        format!("aws:{partition}")
-    } else {
-        context
-            .endpoint
-            .as_deref()
-            .unwrap_or_default()
-            .to_ascii_lowercase()
+        return format!("aws:{partition}");
+    }
+    let endpoint = context.endpoint.as_deref().unwrap_or_default();
+    let Ok(url) = url::Url::parse(endpoint) else {
+        return endpoint.to_ascii_lowercase();
     };
+    let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
+    let host = match host.trim_end_matches('.') {
+        "localhost" | "[::1]" => "127.0.0.1",
+        other => other,
+    };
+    format!("{host}:{}", url.port_or_known_default().unwrap_or(0))
+}
+
+/// The name of a service and of the identity used there: equal for two stores if the service can
+/// copy from one to the other by itself. AWS copies between all regions of a partition.
+pub(super) fn service_name(context: &Context, identity: Option<&str>) -> String {
+    let place = place(context);
     let identity = if context.anonymous {
         "anonymous"
     } else {

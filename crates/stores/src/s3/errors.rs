@@ -22,6 +22,16 @@ pub(super) struct Refusal {
     pub(super) region: Option<String>,
 }
 
+impl Refusal {
+    /// Whether what was asked for may have been done: a 5xx or a 200 with an error inside may
+    /// follow the work. Not where the service says by a code of its own that it is too busy; one
+    /// without a code may be of something in between.
+    pub(super) fn is_ambiguous(&self) -> bool {
+        let put_off = self.code.is_some() && kind(self) == ErrorKind::Throttled;
+        (self.status >= 500 || self.status < 300) && !put_off
+    }
+}
+
 /// An error of a call, and whether the request may have taken effect all the same.
 #[derive(Debug)]
 pub(super) struct Failed {
@@ -60,11 +70,9 @@ where
                 .get("x-amz-bucket-region")
                 .map(ToOwned::to_owned),
         };
-        // A 5xx or a 200 with an error inside may follow work that was done.
-        let ambiguous = refusal.status >= 500 || refusal.status < 300;
         return Failed {
             error: refused(context, key, &refusal),
-            ambiguous,
+            ambiguous: refusal.is_ambiguous(),
         };
     }
     let failure = Failure::of(&error);

@@ -254,6 +254,10 @@ impl Store for S3Store {
         self.bucket.delete(keys).await
     }
 
+    fn place(&self) -> Option<String> {
+        Some(client::place(&self.bucket.context))
+    }
+
     fn service(&self) -> Option<String> {
         Some(self.bucket.service.clone())
     }

@@ -125,6 +125,14 @@ impl Bucket {
             })
             .await?;
         let etag = reply.e_tag().map(unquote);
+        if let Some(sent) = &checksum
+            && let Some(told) = checksums::echoed!(reply, sent.algorithm)
+            && told != sent.to_base64()
+        {
+            let message = format!("the destination has checksum {told} of a part sent with {sent}");
+            return Err(Error::new(self.context.side, ErrorKind::Corrupt, message)
+                .object(self.context.uri(key)));
+        }
         Ok(PartReceipt {
             number: part.number,
             size,
@@ -230,6 +238,17 @@ impl Bucket {
             })
             .await?;
         let stored = checksums::stored!(reply);
+        if let (Some(sent), Some(kept)) = (full, &stored)
+            && sent.algorithm == kept.algorithm
+            && sent != kept
+        {
+            // Completing it again would not change what was put together.
+            let message =
+                format!("the destination put together an object with checksum {kept}, not {sent}");
+            let mut error = Error::new(self.context.side, ErrorKind::Corrupt, message);
+            error.retryable = false;
+            return Err(fail(error.object(self.context.uri(key))));
+        }
         Ok(PutReceipt {
             etag: reply.e_tag().map(unquote),
             version: reply.version_id().map(ToOwned::to_owned),

@@ -1,7 +1,10 @@
 //! Writing whole objects, and finding out what became of a write whose reply was lost.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::http::Headers;
 use http_body_util::{BodyExt as _, Limited};
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result};
 
@@ -14,7 +17,10 @@ use super::retry::Call;
 use crate::store::{Condition, PutReceipt, PutRequest};
 
 /// More than any reply to a PUT holds, in bytes.
-pub(super) const REPLY_LIMIT: usize = 64 << 10;
+const REPLY_LIMIT: usize = 64 << 10;
+
+/// How long the end of a reply is waited for.
+const DRAIN: Duration = Duration::from_secs(5);
 
 impl Condition {
     /// `If-Match`.
@@ -31,7 +37,30 @@ impl Condition {
     }
 }
 
+/// Reads a reply to its end, so that its connection can be used again; one that does not end is
+/// dropped with it.
+pub(super) async fn drain(reply: HttpResponse) {
+    let body = Limited::new(reply.into_body(), REPLY_LIMIT).collect();
+    let _ = tokio::time::timeout(DRAIN, body).await;
+}
+
 impl Bucket {
+    /// Refuses a reply that contradicts the checksum that was sent.
+    pub(super) fn check_told(
+        &self,
+        key: &str,
+        headers: &Headers,
+        sent: Option<&Checksum>,
+    ) -> Result<(), Failed> {
+        replies::contradiction(headers, sent).map_or(Ok(()), |message| {
+            Err(Failed {
+                error: Error::new(self.context.side, ErrorKind::Corrupt, message)
+                    .object(self.context.uri(key)),
+                ambiguous: true,
+            })
+        })
+    }
+
     /// PUT of a whole object.
     pub(super) async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
         let PutRequest {
@@ -54,15 +83,19 @@ impl Bucket {
                 for (name, value) in &headers {
                     put = put.header(name.as_ref(), value);
                 }
-                self.wire
-                    .send(&self.context, key, put, outgoing(&payload, &progress))
+                let sending = outgoing(&payload, &progress);
+                let checksum = checksum.as_ref();
+                async move {
+                    let reply = self.wire.send(&self.context, key, put, sending).await?;
+                    self.check_told(key, reply.headers(), checksum)?;
+                    Ok(reply)
+                }
             })
             .await;
         match reply {
             Ok(reply) => {
                 let receipt = replies::receipt(reply.headers(), checksum.as_ref());
-                // Read to its end, so that the connection can be used again.
-                let _ = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await;
+                drain(reply).await;
                 Ok(receipt)
             }
             Err(failed) if failed.ambiguous && condition != Condition::None => {

@@ -90,6 +90,16 @@ pub(super) fn info(headers: &Headers, size: u64) -> ObjectInfo {
     }
 }
 
+/// A reply that tells another checksum than was sent, of the same algorithm: what was stored is not
+/// what was sent. (An `ETag` that is no MD5 of the bytes says nothing: it may be of an encrypted
+/// object.)
+pub(super) fn contradiction(headers: &Headers, sent: Option<&Checksum>) -> Option<String> {
+    let sent = sent.filter(|sent| sent.algorithm != Algorithm::Md5)?;
+    let told = headers.get(checksum_header(sent.algorithm))?;
+    (told != sent.to_base64())
+        .then(|| format!("the destination has checksum {told} of what was sent with {sent}"))
+}
+
 /// What a reply to a PUT confirms of the checksum that was sent.
 pub(super) fn receipt(headers: &Headers, sent: Option<&Checksum>) -> PutReceipt {
     let etag = headers.get("etag").map(unquote);

@@ -124,7 +124,8 @@ impl Bucket {
             };
             ambiguous |= failed.ambiguous;
             failed.ambiguous = ambiguous;
-            if !failed.error.retryable {
+            // What may have taken effect and must not be done twice is the caller's to look for.
+            if !failed.error.retryable || (call.attempts == 1 && ambiguous) {
                 return Err(failed);
             }
             let nth = if failed.error.kind == ErrorKind::Throttled {

@@ -16,14 +16,13 @@ use bytes::Bytes;
 use futures::Stream as _;
 use futures::stream::BoxStream;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt as _, Limited};
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, Result, Side};
 
 use super::attributes::encode_query;
 use super::body::Progress;
 use super::bucket::Bucket;
-use super::put::REPLY_LIMIT;
+use super::put;
 use super::replies::{self, checksum_header};
 use super::retry::Call;
 use crate::store::{PartStream, UploadToken};
@@ -311,8 +310,7 @@ impl Bucket {
         let receipt = match reply {
             Ok(reply) => {
                 let receipt = replies::receipt(reply.headers(), told.checksum.as_ref());
-                // Read to its end, so that the connection can be used again.
-                let _ = Limited::new(reply.into_body(), REPLY_LIMIT).collect().await;
+                put::drain(reply).await;
                 receipt
             }
             Err(failed) => {
@@ -329,10 +327,10 @@ impl Bucket {
                 takes = receipt.verified,
                 "checksums as trailers"
             );
-            if !receipt.verified {
-                // What it stored may be anything: the part is to be written again.
-                return Err(not_now());
-            }
+        }
+        if told.checksum.is_some() && !receipt.verified {
+            // What it stored may be anything: the part is to be written again.
+            return Err(not_now());
         }
         Ok(PartReceipt {
             number,
@@ -348,6 +346,7 @@ impl Bucket {
 mod tests {
     use super::*;
     use futures::StreamExt as _;
+    use http_body_util::BodyExt as _;
 
     const ALL: [Option<Algorithm>; 4] = [
         None,

@@ -98,10 +98,9 @@ impl Wire {
             return Ok(reply);
         }
         let refusal = refusal(reply).await;
-        let ambiguous = refusal.status >= 500;
         Err(Failed {
             error: errors::refused(context, Some(key), &refusal),
-            ambiguous,
+            ambiguous: refusal.is_ambiguous(),
         })
     }
 }
