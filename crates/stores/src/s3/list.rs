@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
-use aws_sdk_s3::types::{EncodingType, Object, OptionalObjectAttributes};
+use aws_smithy_types::body::SdkBody;
+use http_body_util::{BodyExt as _, Limited};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Pin, Result};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::attributes::{is_archived, storage_class, timestamp};
+use super::attributes::{encode_query, is_archived, storage_class};
 use super::bucket::Bucket;
-use super::checksums::unquote;
+use super::errors::{self, Failed, Failure};
 use super::keys::{decode, decode_with};
+use super::page::{self, Listed, Page};
 use super::retry::Call;
 use crate::store::{ListPage, ListRequest, Lister};
+
+/// More than any page holds, in bytes: 1,000 encoded keys of 1,024 bytes take 3 MiB.
+const PAGE_LIMIT: usize = 16 << 20;
 
 /// A listing under way.
 pub(super) struct S3Lister {
@@ -81,17 +85,17 @@ impl Lister for S3Lister {
 
 impl Pages {
     async fn fetch(mut self) -> Result<Fetched> {
-        let page = self.send(true).await?;
-        let keys = self.keys(&page).await?;
+        let mut page = self.send(true).await?;
+        let keys = self.keys(&mut page).await?;
         let mut entries = Vec::with_capacity(keys.len());
         let mut beyond = false;
-        for (key, object) in keys.into_iter().zip(page.contents()) {
-            if self
-                .last
-                .as_deref()
-                .is_some_and(|last| key.as_str() <= last)
+        let listed = page.contents.len();
+        for (key, object) in keys.into_iter().zip(page.contents) {
+            let before = entries.last().map(|entry: &ObjectEntry| &entry.key);
+            if let Some(last) = before.or(self.last.as_ref())
+                && key <= *last
             {
-                return Err(self.disorder(&key));
+                return Err(self.disorder(&key, last));
             }
             if !key.starts_with(&self.request.prefix) {
                 return Err(self.broken(format!("it lists `{key}`, outside the prefix")));
@@ -105,19 +109,21 @@ impl Pages {
                 beyond = true;
                 break;
             }
-            entries.push(entry(key.clone(), object));
-            self.last = Some(key);
+            entries.push(entry(key, object));
+        }
+        if let Some(last) = entries.last() {
+            self.last = Some(last.key.clone());
         }
         let reached = self.last.is_some() && self.last == self.request.upto;
-        let more = page.is_truncated() == Some(true) && !beyond && !reached;
+        let more = page.truncated && !beyond && !reached;
         if !more {
             return Ok(Fetched {
                 entries,
                 rest: None,
             });
         }
-        let token = page.next_continuation_token().map(ToOwned::to_owned);
-        if token.is_none() || token == self.token || page.contents().is_empty() {
+        let token = page.token;
+        if token.is_none() || token == self.token || listed == 0 {
             return Err(self.broken("it does not get on although it is not at its end"));
         }
         self.token = token;
@@ -127,40 +133,65 @@ impl Pages {
         })
     }
 
-    async fn send(&self, encoded: bool) -> Result<ListObjectsV2Output> {
+    async fn send(&self, encoded: bool) -> Result<Page> {
         let bucket = &self.bucket;
-        let size = match self.request.page_size {
-            0 => None,
-            size => Some(i32::try_from(size.min(1_000)).unwrap_or(1_000)),
-        };
-        let reply = bucket.call(Call::bucket(), || {
-            let mut operation = bucket
-                .client
-                .list_objects_v2()
-                .bucket(bucket.name())
-                .set_prefix(Some(self.request.prefix.clone()).filter(|text| !text.is_empty()))
-                .set_max_keys(size)
-                .set_encoding_type(encoded.then_some(EncodingType::Url))
-                .set_request_payer(bucket.payer());
-            operation = match &self.token {
-                Some(token) => operation.continuation_token(token),
-                None => operation.set_start_after(self.last.clone()),
-            };
-            if bucket.context.aws {
-                operation =
-                    operation.optional_object_attributes(OptionalObjectAttributes::RestoreStatus);
+        let query = self.query(encoded);
+        let reply = bucket.run(Call::bucket(), || {
+            let mut get = bucket.wire.request(http::Method::GET, "", &query);
+            if bucket.context.requester_pays {
+                get = get.header("x-amz-request-payer", "requester");
             }
-            operation.send()
+            if bucket.context.aws {
+                get = get.header("x-amz-optional-object-attributes", "RestoreStatus");
+            }
+            async move {
+                let sent = bucket
+                    .wire
+                    .send(&bucket.context, None, get, SdkBody::empty());
+                let body = Limited::new(sent.await?.into_body(), PAGE_LIMIT);
+                let body = body.collect().await.map_err(|error| self.failed(error))?;
+                page::parse(&body.to_bytes()).map_err(|error| self.failed(error.into()))
+            }
         });
         Ok(reply.await?)
     }
 
-    /// The keys of a page, decoded.
-    async fn keys(&self, page: &ListObjectsV2Output) -> Result<Vec<String>> {
-        let raw = names(page);
-        if page.encoding_type() != Some(&EncodingType::Url) {
-            return Ok(raw.into_iter().map(ToOwned::to_owned).collect());
+    fn failed(&self, cause: Box<dyn std::error::Error + Send + Sync>) -> Failed {
+        errors::transport(&self.bucket.context, None, Failure::Reply, cause)
+    }
+
+    fn query(&self, encoded: bool) -> String {
+        let mut query = "?list-type=2".to_owned();
+        let mut add = |name: &str, value: &str| {
+            query.push('&');
+            query.push_str(name);
+            query.push('=');
+            query.push_str(&encode_query(value));
+        };
+        if !self.request.prefix.is_empty() {
+            add("prefix", &self.request.prefix);
         }
+        if self.request.page_size > 0 {
+            add("max-keys", &self.request.page_size.min(1_000).to_string());
+        }
+        if encoded {
+            add("encoding-type", "url");
+        }
+        match (&self.token, &self.last) {
+            (Some(token), _) => add("continuation-token", token),
+            (None, Some(last)) => add("start-after", last),
+            (None, None) => {}
+        }
+        query
+    }
+
+    /// The keys of a page, decoded.
+    async fn keys(&self, page: &mut Page) -> Result<Vec<String>> {
+        if !page.encoded {
+            let keys = page.contents.iter_mut();
+            return Ok(keys.map(|listed| std::mem::take(&mut listed.key)).collect());
+        }
+        let raw = names(page);
         let keys = if self.bucket.context.aws || !raw.iter().any(|key| key.contains('+')) {
             raw.iter().map(|key| decode(key)).collect()
         } else {
@@ -175,8 +206,7 @@ impl Pages {
             .collect()
     }
 
-    fn disorder(&self, key: &str) -> Error {
-        let last = self.last.as_deref().unwrap_or_default();
+    fn disorder(&self, key: &str, last: &str) -> Error {
         self.broken(format!("it is out of order: `{key}` comes after `{last}`"))
     }
 
@@ -192,30 +222,25 @@ impl Pages {
     }
 }
 
-fn entry(key: String, object: &Object) -> ObjectEntry {
-    let class = object
-        .storage_class()
-        .map(aws_sdk_s3::types::ObjectStorageClass::as_str);
-    let restored = object.restore_status().is_some_and(|status| {
-        status.is_restore_in_progress() == Some(false) && status.restore_expiry_date().is_some()
-    });
+fn entry(key: String, object: Listed) -> ObjectEntry {
+    let class = object.class.as_deref();
     ObjectEntry {
         key,
-        size: u64::try_from(object.size().unwrap_or(0)).unwrap_or(0),
-        mtime: timestamp(object.last_modified()),
+        size: object.size,
+        mtime: object.modified,
         pin: Pin {
-            etag: object.e_tag().map(unquote),
+            etag: object.etag,
             ..Pin::default()
         },
         storage_class: storage_class(class),
-        archived: is_archived(class, None, None) && !restored,
+        archived: is_archived(class, None, None) && !object.restored,
     }
 }
 
 /// The keys of a page as they were sent.
-fn names(page: &ListObjectsV2Output) -> Vec<&str> {
-    page.contents()
+fn names(page: &Page) -> Vec<&str> {
+    page.contents
         .iter()
-        .map(|object| object.key().unwrap_or_default())
+        .map(|listed| listed.key.as_str())
         .collect()
 }

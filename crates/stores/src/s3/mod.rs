@@ -19,6 +19,7 @@ mod keys;
 mod list;
 mod multipart;
 mod pace;
+mod page;
 mod put;
 mod read;
 mod replies;

@@ -86,7 +86,10 @@ impl Bucket {
                 let sending = outgoing(&payload, &progress);
                 let checksum = checksum.as_ref();
                 async move {
-                    let reply = self.wire.send(&self.context, key, put, sending).await?;
+                    let reply = self
+                        .wire
+                        .send(&self.context, Some(key), put, sending)
+                        .await?;
                     self.check_told(key, reply.headers(), checksum)?;
                     Ok(reply)
                 }

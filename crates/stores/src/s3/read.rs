@@ -131,7 +131,8 @@ impl Bucket {
                 if self.context.requester_pays {
                     get = get.header("x-amz-request-payer", "requester");
                 }
-                self.wire.send(&self.context, key, get, SdkBody::empty())
+                self.wire
+                    .send(&self.context, Some(key), get, SdkBody::empty())
             })
             .await
             .map_err(|failed| changed(failed, pin))?;

@@ -304,7 +304,7 @@ impl Bucket {
         let told = Arc::new(Mutex::new(Told::default()));
         let body = SdkBody::from_body_1_x(Streaming::new(part, &progress, &told));
         let call = Call::object(key).progress(&progress);
-        let request = Box::pin(self.wire.send(&self.context, key, put, body));
+        let request = Box::pin(self.wire.send(&self.context, Some(key), put, body));
         let reply = self.once(call, request).await;
         let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
         let receipt = match reply {

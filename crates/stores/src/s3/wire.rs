@@ -1,7 +1,7 @@
-//! The short way for the two requests that are made once an object: GET and PUT.
+//! The short way for the requests that are most of a transfer's: GET and PUT, and pages of listings.
 //!
 //! The SDK spends several times as long on a small object's request as signing and sending it
-//! take. Everything else goes through the SDK, which also supplies connections, TLS, credentials
+//! take, and on a page of a listing as reading it does. Everything else goes through the SDK, which also supplies connections, TLS, credentials
 //! and endpoint rules here.
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
@@ -77,11 +77,11 @@ impl Wire {
     pub(super) async fn send(
         &self,
         context: &Context,
-        key: &str,
+        key: Option<&str>,
         request: http::request::Builder,
         body: SdkBody,
     ) -> Result<HttpResponse, Failed> {
-        let fail = |failure, cause| errors::transport(context, Some(key), failure, cause);
+        let fail = |failure, cause| errors::transport(context, key, failure, cause);
         let construction = |cause| fail(Failure::Construction, cause);
         let mut request = request
             .body(body)
@@ -99,7 +99,7 @@ impl Wire {
         }
         let refusal = refusal(reply).await;
         Err(Failed {
-            error: errors::refused(context, Some(key), &refusal),
+            error: errors::refused(context, key, &refusal),
             ambiguous: refusal.is_ambiguous(),
         })
     }
