@@ -40,9 +40,9 @@ pub(crate) async fn request(
     let earlier = Box::pin(embedded.run(spec.clone(), begin(what.fresh))).await?;
     if spec.mode != Mode::Sync || !earlier.resumed {
         if let (true, Some(id)) = (earlier.resumed, &earlier.transfer) {
-            let begun = embedded.transfer(id).await?.row.created;
+            let created = embedded.transfer(id).await?.row.created;
             context.screen.event(&Event::Note(format!(
-                "this was the transfer begun at {begun:.0}; what came to the source since it was \
+                "this was the transfer begun at {created:.0}; what came to the source since it was \
                  listed was not looked at: run the command again for that"
             )));
         }

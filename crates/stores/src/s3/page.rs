@@ -111,17 +111,17 @@ pub(super) fn parse(document: &[u8]) -> Result<Page, Malformed> {
                     }
                     (2, name) => page.take(name, &mut text)?,
                     (3.., name) if in_contents => {
-                        take(&mut listed, &mut restore, depth, name, &mut text)?
+                        take(&mut listed, &mut restore, depth, name, &mut text)?;
                     }
                     _ => {}
                 }
                 depth -= 1;
                 text.clear();
             }
-            Event::Empty(element) => {
-                if depth == 0 && element.name().as_ref() == "ListBucketResult" {
-                    ended = true;
-                }
+            Event::Empty(element)
+                if depth == 0 && element.name().as_ref() == "ListBucketResult" =>
+            {
+                ended = true;
             }
             Event::Eof if ended => return Ok(page),
             Event::Eof => return Err(Malformed::Short(String::from("ListBucketResult"))),
