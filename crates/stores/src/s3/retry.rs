@@ -14,8 +14,10 @@ use super::errors::{self, Failed};
 
 /// Attempts for passing faults. Throttling has its own, longer patience.
 const ATTEMPTS: u32 = 8;
-/// Attempts while finding out whether the service is there at all.
-pub(super) const FEW_ATTEMPTS: u32 = 3;
+/// Attempts while finding out whether the service is there at all: a second or two.
+pub(super) const FEW_ATTEMPTS: u32 = 5;
+/// Bytes that do not fit their checksum twice rarely do the third time.
+const CORRUPT_ATTEMPTS: u32 = 3;
 /// Throttling is waited out this long before the call gives up and leaves the rest to the caller.
 const THROTTLE_PATIENCE: Duration = Duration::from_mins(15);
 /// The user is told when one call was put off this often.
@@ -147,8 +149,7 @@ impl Bucket {
                 throttled_since = None;
                 faults += 1;
                 let most = match failed.error.kind {
-                    // Bytes that do not fit their checksum twice rarely do the third time.
-                    ErrorKind::Corrupt => call.attempts.min(FEW_ATTEMPTS),
+                    ErrorKind::Corrupt => call.attempts.min(CORRUPT_ATTEMPTS),
                     _ => call.attempts,
                 };
                 if faults >= most {
