@@ -489,7 +489,12 @@ fn changed_file_each_time_it_is_read() {
     bench.destination().set_plan(plan);
     let running = bench.pair.start("cp", "", "", &FLAGS);
     let tree = bench.pair.source.tree();
-    let change = |number| tree.write(KEY, Body::new(number, LARGE));
+    // Whole at once: of a file that is half written nobody can tell that it will grow.
+    let spare = Tree::new();
+    let change = |number| {
+        spare.write(KEY, Body::new(number, LARGE));
+        fs::rename(spare.path(KEY), tree.path(KEY)).unwrap();
+    };
     let finished = keep_changing(running, &gates, change);
     assert_reported(&bench, &finished);
 }
