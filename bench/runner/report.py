@@ -68,9 +68,6 @@ def _summary(rows: list[list[dict]]) -> list[str]:
 def _row_table(records: list[dict]) -> list[str]:
     by_tool, complete = _by_tool(records)
 
-    def best(field: str) -> list[dict]:
-        return _best(complete, field)
-
     listing = records[0]["direction"] == "list"
     extra = " calls |" if listing else ""
     lines = [f"| tool | wall s | x best peer | client CPU s | x best peer | peak RSS MiB | server CPU s |{extra} guarantees |",
@@ -88,8 +85,8 @@ def _row_table(records: list[dict]) -> list[str]:
         wall = _median(ok, "wall")
         busy = " (!)" if _median(ok, "server_cpu") > 0.9 * wall and ok[0]["pinning"] == "pinned" else ""
         lines.append(
-            f"| {name} | {wall:.2f}{busy} | {_ratio(_paired(ok, best('wall'), 'wall'))} "
-            f"| {_median(ok, 'cpu'):.2f} | {_ratio(_paired(ok, best('cpu'), 'cpu'))} "
+            f"| {name} | {wall:.2f}{busy} | {_ratio(_paired(ok, _best(complete, 'wall'), 'wall'))} "
+            f"| {_median(ok, 'cpu'):.2f} | {_ratio(_paired(ok, _best(complete, 'cpu'), 'cpu'))} "
             f"| {_median(ok, 'rss') / 2**20:.0f} | {_median(ok, 'server_cpu'):.2f} |{calls} "
             f"{ok[0]['guarantees']} |")
     return lines

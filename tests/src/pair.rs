@@ -205,6 +205,13 @@ impl Pair {
         Self::of(kind, source, destination)
     }
 
+    /// Two empty buckets of one server, which can copy between them by itself.
+    #[must_use]
+    pub fn in_one_service() -> Self {
+        let bucket = |hint| Place::S3(Bucket::create(&servers().src, hint));
+        Self::of(Kind::S3ToS3, bucket("from"), bucket("to"))
+    }
+
     /// A pair of given stores.
     #[must_use]
     pub fn of(kind: Kind, source: Place, destination: Place) -> Self {

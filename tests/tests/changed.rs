@@ -6,10 +6,9 @@
 use skyhaul_tests::cli::{Finished, PATIENCE, Running};
 use skyhaul_tests::data::Body;
 use skyhaul_tests::fault::{Fault, Gate, Op, Plan, Rule};
-use skyhaul_tests::oracle::{Bucket, Object, ObjectSpec};
+use skyhaul_tests::oracle::{Object, ObjectSpec};
 use skyhaul_tests::pair::{Kind, Pair, Place};
 use skyhaul_tests::proxied::Proxied;
-use skyhaul_tests::servers::servers;
 use skyhaul_tests::tree::{Entry, Tree};
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -69,10 +68,7 @@ impl To {
         let pair = match self {
             Self::OtherServer => Pair::new(Kind::S3ToS3),
             Self::Disk => Pair::new(Kind::S3ToDisk),
-            Self::SameService => {
-                let bucket = |hint| Place::S3(Bucket::create(&servers().src, hint));
-                Pair::of(Kind::S3ToS3, bucket("from"), bucket("to"))
-            }
+            Self::SameService => Pair::in_one_service(),
         };
         let neighbours = NEIGHBOURS.map(|key| version(key, 1, 1000));
         pair.source.bucket().put(&neighbours);
@@ -204,12 +200,8 @@ fn changed_and_the_old_upload_cannot_be_aborted_until_cleanup() {
     assert_eq!(bench.pair.destination.bucket().uploads().len(), 1);
     // Refused again: nothing is forgotten that is still open.
     let cleanup = |code| {
-        bench
-            .pair
-            .cli
-            .run(&["cleanup", "--all"])
-            .assert_code(code)
-            .clone()
+        let cleaned = bench.pair.cli.run(&["cleanup", "--all"]);
+        cleaned.assert_code(code);
     };
     cleanup(1);
     assert_eq!(bench.pair.destination.bucket().uploads().len(), 1);

@@ -6,10 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_tests::data::Body;
 use skyhaul_tests::fault::{Fault, FaultProxy, Op, Plan, Rule};
-use skyhaul_tests::oracle::{Bucket, ObjectSpec};
+use skyhaul_tests::oracle::ObjectSpec;
 use skyhaul_tests::pair::{Kind, Pair, Place, Report, contents};
 use skyhaul_tests::proxied::Proxied;
-use skyhaul_tests::servers::servers;
 
 const MIB: u64 = 1 << 20;
 const FLAGS: [&str; 5] = ["-r", "--part-size", "5M", "--multipart-threshold", "5M"];
@@ -342,20 +341,20 @@ fn faults_creation_unanswered_leaves_no_upload() {
     bench.pair.assert_equal();
 }
 
+/// An object in parts and one in one piece, where the service copies by itself.
+fn in_one_service() -> Proxied {
+    let pair = Pair::in_one_service();
+    pair.source.write(&[
+        ("parts", Body::new(1, 12 * MIB)),
+        ("piece", Body::new(2, MIB)),
+    ]);
+    Proxied::of(pair)
+}
+
 #[test]
 fn faults_service_copy_refused_in_a_200() {
     for forward in [true, false] {
-        let bucket = |hint| Bucket::create(&servers().src, hint);
-        let pair = Pair::of(
-            Kind::S3ToS3,
-            Place::S3(bucket("from")),
-            Place::S3(bucket("to")),
-        );
-        pair.source.write(&[
-            ("parts", Body::new(1, 12 * MIB)),
-            ("piece", Body::new(2, MIB)),
-        ]);
-        let bench = Proxied::of(pair);
+        let bench = in_one_service();
         let copies = Rule::on_any(&[Op::Copy, Op::UploadPartCopy]).first(3);
         let plan = Plan::new(1).rule(copies.fault(Fault::ErrorIn200 { forward }));
         bench.source().set_plan(plan);
@@ -369,17 +368,7 @@ fn faults_service_copy_refused_in_a_200() {
 fn faults_service_copy_not_permitted_is_streamed() {
     for (status, code) in [(403, "AccessDenied"), (501, "NotImplemented")] {
         for op in [Op::Copy, Op::UploadPartCopy] {
-            let bucket = |hint| Bucket::create(&servers().src, hint);
-            let pair = Pair::of(
-                Kind::S3ToS3,
-                Place::S3(bucket("from")),
-                Place::S3(bucket("to")),
-            );
-            pair.source.write(&[
-                ("parts", Body::new(1, 12 * MIB)),
-                ("piece", Body::new(2, MIB)),
-            ]);
-            let bench = Proxied::of(pair);
+            let bench = in_one_service();
             let refuse = Rule::on(op).fault(Fault::Refuse { status, code });
             bench.source().set_plan(Plan::new(1).rule(refuse));
             let report = bench.pair.report("cp", "", "", &FLAGS);

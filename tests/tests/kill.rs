@@ -134,6 +134,10 @@ fn go_on(bench: &Proxied, to: &str, flags: &[&str]) {
     if resumed.code() == Some(2) {
         if bench.moved() == 0 {
             bench.pair.run("cp", "", to, flags).assert_code(0);
+        } else {
+            let status = bench.pair.cli.run(&["status", "--json"]);
+            let latest = &status.events()[0]["info"]["status"];
+            assert_eq!(latest, "succeeded", "{resumed}");
         }
     } else {
         resumed.assert_code(0);
@@ -479,18 +483,11 @@ fn killed_while_deleting() {
 #[test]
 fn killed_and_the_source_gone_since_deletes_nothing() {
     let bench = small(Kind::DiskToS3);
-    bench
-        .pair
-        .destination
-        .write(&[("extra/x", Body::new(1, 10))]);
-    let gate = Gate::new();
-    let hold = Rule::on_any(&[Op::DeleteMany, Op::Delete]);
-    let plan = Plan::new(0).rule(hold.fault(Fault::HoldRequest(gate.clone())));
-    bench.destination().set_plan(plan);
+    let extra = [("to/extra/x", Body::new(1, 10))];
+    bench.pair.destination.write(&extra);
+    let deletion = Rule::on_any(&[Op::DeleteMany, Op::Delete]);
     let flags = ["--delete", "-y"];
-    let running = bench.pair.start("sync", "", "", &flags).held_at(&gate);
-    let _ = running.kill();
-    bench.heal();
+    command_killed_at(&bench, "sync", &flags, deletion, Fault::HoldRequest);
     let before = bench.pair.destination.contents();
     // As a disk is that was not mounted again.
     for (key, _) in OBJECTS {

@@ -38,8 +38,11 @@ pub(crate) async fn request(
     let report = &how.report.report;
     let begin = |fresh| start(context, fresh, report.clone(), yes || !deletes);
     let earlier = Box::pin(embedded.run(spec.clone(), begin(what.fresh))).await?;
-    if spec.mode != Mode::Sync || !earlier.resumed {
-        if let (true, Some(id)) = (earlier.resumed, &earlier.transfer) {
+    if !earlier.resumed {
+        return Ok(finish(context, &earlier));
+    }
+    if spec.mode != Mode::Sync {
+        if let Some(id) = &earlier.transfer {
             let created = embedded.transfer(id).await?.row.created;
             context.screen.event(&Event::Note(format!(
                 "this was the transfer begun at {created:.0}; what came to the source since it was \

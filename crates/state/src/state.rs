@@ -269,6 +269,17 @@ pub enum UploadStatus {
     Aborted,
 }
 
+impl UploadStatus {
+    /// Those in which something of the upload may be at the store that is no object.
+    pub const UNSETTLED: [Self; 3] = [Self::Intent, Self::Open, Self::Superseded];
+
+    /// Whether the object's attempt goes on.
+    #[must_use]
+    pub fn is_under_way(self) -> bool {
+        matches!(self, Self::Intent | Self::Open)
+    }
+}
+
 /// One multipart upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadRow {

@@ -70,12 +70,12 @@ async fn one(
     let succeeded = matches!(row.status, TransferStatus::Succeeded);
     if succeeded {
         // An object that changed meanwhile may have left an upload that could not be aborted.
-        let open = [
-            UploadStatus::Intent,
-            UploadStatus::Open,
-            UploadStatus::Superseded,
-        ];
-        if state.uploads(&row.id, &open, None, 1).await?.is_empty() {
+        let unsettled = UploadStatus::UNSETTLED;
+        if state
+            .uploads(&row.id, &unsettled, None, 1)
+            .await?
+            .is_empty()
+        {
             return Ok((0, Vec::new()));
         }
     }

@@ -135,9 +135,16 @@ pub(crate) async fn differences(
     Ok(listed.progress)
 }
 
+/// Whether an object was skipped because both sides have it alike. What a listing passes over is
+/// skipped too, and has no key at the destination.
+pub(crate) fn was_compared(outcome: &Outcome) -> bool {
+    outcome.action == Action::Skipped && !outcome.destination_key.is_empty()
+}
+
 /// A listed outcome as a difference.
 pub(crate) fn tell(outcome: Outcome, show: &mut (dyn FnMut(String, Difference) + Send)) {
-    let source_key = outcome.source_key.unwrap_or_default();
+    let compared = was_compared(&outcome);
+    let key = outcome.source_key.unwrap_or(outcome.destination_key);
     match outcome.action {
         Action::Copied => {
             let difference = match outcome.reason.as_deref() {
@@ -145,18 +152,14 @@ pub(crate) fn tell(outcome: Outcome, show: &mut (dyn FnMut(String, Difference) +
                 Some("size differs") => Difference::Size,
                 Some(_) => Difference::Checksum,
             };
-            show(source_key, difference);
+            show(key, difference);
         }
-        Action::Deleted => show(outcome.destination_key, Difference::Extra),
+        Action::Deleted => show(key, Difference::Extra),
         Action::Failed => {
             let why = outcome.error.map_or(String::new(), |error| error.message);
-            let key = if source_key.is_empty() {
-                outcome.destination_key
-            } else {
-                source_key
-            };
             show(key, Difference::Unknown(why));
         }
-        Action::Skipped => {}
+        Action::Skipped if compared => {}
+        Action::Skipped => show(key, Difference::Unknown(outcome.reason.unwrap_or_default())),
     }
 }

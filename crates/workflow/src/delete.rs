@@ -8,7 +8,8 @@ use skyhaul_model::guard::{self, DeleteTotals, Listing};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Pin, Result};
 use skyhaul_state::{ListSegmentKind, Progress};
-use skyhaul_stores::ListRequest;
+
+use crate::plan;
 
 /// How long a listing is taken for the present: after that each key is looked at again before it
 /// is deleted.
@@ -50,16 +51,9 @@ pub(crate) fn guard(engine: &Engine, progress: &Progress) -> Result<()> {
 /// Whether the source has nothing at all now: a disk that is not mounted any more, say, whatever an
 /// earlier run saw of it.
 pub(crate) async fn source_is_empty(engine: &Engine) -> Result<bool> {
-    let mut listing = engine.source.list(ListRequest {
-        prefix: engine.spec.keys.source_prefix().to_owned(),
-        ..ListRequest::default()
-    });
-    while let Some(page) = listing.next_page().await? {
-        if !page.entries.is_empty() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let prefix = engine.spec.keys.source_prefix().to_owned();
+    let (objects, _) = plan::count(&engine.source, prefix).await?;
+    Ok(objects == 0)
 }
 
 /// Deletes what the listing found. `recheck` looks at the source again before each: for a listing

@@ -380,7 +380,8 @@ impl Run {
         let mut progress = engine.state.progress(&engine.id).await?;
         // What was listed long ago may be true no more.
         let listed_before = resumed || self.began.elapsed() > delete::FRESH;
-        if listed_before && delete::source_is_empty(engine).await? {
+        let deletes = progress.listed.deletes;
+        if deletes > 0 && listed_before && delete::source_is_empty(engine).await? {
             progress.listed.source_objects = 0;
         }
         if let Err(refusal) = delete::guard(engine, &progress) {
@@ -389,7 +390,7 @@ impl Run {
                 .await?;
             return Err(refusal);
         }
-        let (deletes, there) = (progress.listed.deletes, progress.listed.destination_objects);
+        let there = progress.listed.destination_objects;
         if deletes == 0 {
             return Ok(());
         }

@@ -245,18 +245,10 @@ impl Embedded {
         let mut comparison = Comparison::default();
         listed
             .outcomes(&mut |outcome| {
-                // What a listing passes over has no key at the destination: nothing was compared.
-                let compared = outcome.action == Action::Skipped;
-                if compared && outcome.destination_key.is_empty() {
-                    comparison.different += 1;
-                    let why = outcome.reason.unwrap_or_default();
-                    show(
-                        outcome.source_key.unwrap_or_default(),
-                        Difference::Unknown(why),
-                    );
-                } else if let (true, reason) = (compared, outcome.reason.as_deref()) {
+                if compare::was_compared(&outcome) {
                     comparison.equal += 1;
                     let proved = ["same checksum", "same MD5", "both are empty"];
+                    let reason = outcome.reason.as_deref();
                     comparison.by_checksum +=
                         u64::from(reason.is_some_and(|reason| proved.contains(&reason)));
                 } else {

@@ -211,14 +211,12 @@ async fn local_kind(location: &Location) -> Result<SourceKind> {
     if !meta.is_dir() {
         return Ok(SourceKind::Object);
     }
+    // Whether there is anything: who wants their number counts the objects.
     let mut entries = tokio::fs::read_dir(&location.path).await.map_err(failed)?;
-    let mut objects = 0;
-    while objects < 1_000 && entries.next_entry().await.map_err(failed)?.is_some() {
-        objects += 1;
-    }
+    let first = entries.next_entry().await.map_err(failed)?;
     Ok(SourceKind::Folder {
-        objects,
-        more: objects == 1_000,
+        objects: u64::from(first.is_some()),
+        more: false,
     })
 }
 
@@ -258,7 +256,7 @@ async fn s3_kind(
 }
 
 /// Objects under a prefix, on the first page that has some, and whether there are more.
-async fn count(store: &Arc<dyn Store>, prefix: String) -> Result<(u64, bool)> {
+pub(crate) async fn count(store: &Arc<dyn Store>, prefix: String) -> Result<(u64, bool)> {
     let mut listing = store.list(ListRequest {
         prefix,
         ..ListRequest::default()

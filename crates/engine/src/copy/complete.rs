@@ -195,14 +195,10 @@ pub async fn sweep(engine: &Engine) -> Result<u64> {
     let (mut left, mut after) = (0, None);
     loop {
         engine.check_cancelled()?;
-        let statuses = [
-            UploadStatus::Intent,
-            UploadStatus::Open,
-            UploadStatus::Superseded,
-        ];
+        let unsettled = UploadStatus::UNSETTLED;
         let rows = engine
             .state
-            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
+            .uploads(&engine.id, &unsettled, after.as_ref(), PAGE)
             .await?;
         let Some(last) = rows.last() else {
             return Ok(left);
@@ -261,14 +257,10 @@ async fn find_slices(engine: &Engine, row: UploadRow) -> Result<UploadRow> {
 pub async fn abandon(engine: &Engine) -> Result<(u64, Vec<String>)> {
     let (mut aborted, mut problems, mut after) = (0, Vec::new(), None);
     loop {
-        let statuses = [
-            UploadStatus::Intent,
-            UploadStatus::Open,
-            UploadStatus::Superseded,
-        ];
+        let unsettled = UploadStatus::UNSETTLED;
         let rows = engine
             .state
-            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
+            .uploads(&engine.id, &unsettled, after.as_ref(), PAGE)
             .await?;
         let Some(last) = rows.last() else {
             return Ok((aborted, problems));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Result, Side};
-use skyhaul_state::{NewUpload, UploadKey, UploadRow, UploadStatus};
+use skyhaul_state::{NewUpload, UploadKey, UploadRow};
 use skyhaul_stores::{OpenUpload, UploadRequest, UploadToken};
 use tokio::sync::{Mutex, OnceCell};
 
@@ -92,10 +92,7 @@ impl Uploads {
 async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let key = key(task);
     let row = engine.state.upload(&engine.id, &key).await?;
-    if row
-        .as_ref()
-        .is_some_and(|row| !matches!(row.status, UploadStatus::Intent | UploadStatus::Open))
-    {
+    if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
         return Ok(Found::Ended);
     }
     // From here on the object has a row, so that whatever happens to it is recorded once.
@@ -139,9 +136,7 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let algorithm = engine.algorithm(kept.as_ref().map(|sum| sum.algorithm));
     if !is_new {
         // A run died between intent and token: there may be an upload of ours at the store.
-        abort_unrecorded(engine, &row).await?;
-        // What is created from now on begins after now, and what is open now is not of it.
-        row = intend(engine, task, key).await?;
+        row = intend_anew(engine, task, &row).await?;
     }
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &info);
     let request = UploadRequest {
@@ -156,7 +151,7 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         .state
         .upload_opened(&engine.id, &row.key, &token.0)
         .await?;
-    if !matches!(row.status, UploadStatus::Intent | UploadStatus::Open) {
+    if !row.status.is_under_way() {
         // The object was given up meanwhile, and nobody looks for an upload of it any more.
         engine
             .destination
@@ -192,8 +187,7 @@ async fn create(
         async move {
             let mut row = latest.lock().await;
             if is_retry {
-                abort_unrecorded(engine, &row).await?;
-                *row = intend(engine, task, row.key.clone()).await?;
+                *row = intend_anew(engine, task, &row).await?;
             }
             engine
                 .destination
@@ -229,6 +223,13 @@ async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<Up
         task: task_json,
     };
     engine.state.upload_intent(&engine.id, upload).await
+}
+
+/// The intent of another creation, after one that may have been made: what is created from now on
+/// begins after now, and what is open now is not of it.
+async fn intend_anew(engine: &Engine, task: &ObjectTask, row: &UploadRow) -> Result<UploadRow> {
+    abort_unrecorded(engine, row).await?;
+    intend(engine, task, row.key.clone()).await
 }
 
 fn is_not_offered(error: &Error) -> bool {

@@ -9,6 +9,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::classify::Classifier;
 use super::scan::Shared;
 use super::slice::RangeTask;
 use crate::copy::worker::Feed;
@@ -58,6 +59,14 @@ impl Pool {
             .checkers
             .saturating_sub(self.permits.available_permits());
         (HELD_OBJECTS / ranges.max(1) as u64).max(FEWEST_HELD)
+    }
+
+    /// What decides on keys.
+    pub(crate) fn classifier(&self) -> Classifier<'_> {
+        Classifier {
+            engine: &self.engine,
+            filters: &self.filters,
+        }
     }
 
     /// Tells the workers of new groups.

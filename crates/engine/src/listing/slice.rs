@@ -142,10 +142,7 @@ impl RangeTask {
     /// Merges one page of the source with the destination's entries up to its last key.
     async fn merge(&mut self, pool: &Pool, page: ListPage) -> Result<()> {
         let engine = &pool.engine;
-        let classifier = Classifier {
-            engine,
-            filters: &pool.filters,
-        };
+        let classifier = pool.classifier();
         for error in &page.refused {
             let (outcome, incomplete) = classifier.refused(error);
             self.counts.unlisted += u64::from(incomplete);
@@ -208,10 +205,7 @@ impl RangeTask {
 
     /// Passes over the destination's entries after the source's last key.
     async fn merge_rest(&mut self, pool: &Pool, upto: Option<&str>) -> Result<()> {
-        let classifier = Classifier {
-            engine: &pool.engine,
-            filters: &pool.filters,
-        };
+        let classifier = pool.classifier();
         let Some(mut entries) = self.destination.take() else {
             return Ok(());
         };
@@ -254,10 +248,7 @@ impl RangeTask {
     /// nothing can be said of what is under it.
     fn unseen(&mut self, pool: &Pool, refused: Vec<Error>) {
         let engine = &pool.engine;
-        let classifier = Classifier {
-            engine,
-            filters: &pool.filters,
-        };
+        let classifier = pool.classifier();
         for error in refused {
             let is_name = matches!(error.kind, ErrorKind::Unsupported | ErrorKind::Refused);
             if is_name || engine.spec.delete.is_none() {

@@ -51,7 +51,8 @@ fn load(tx: &Transaction<'_>, id: &TransferId, key: &UploadKey) -> Outcome<Uploa
 
 fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
     tx.prepare_cached(
-        "UPDATE uploads SET status = ?5, token = ?6, slices = ?7, result = ?8 \
+        "UPDATE uploads SET status = ?5, intended = ?6, strangers = ?7, token = ?8, slices = ?9, \
+         result = ?10 \
          WHERE transfer = ?1 AND destination = ?2 AND key = ?3 AND attempt = ?4",
     )?
     .execute(params![
@@ -60,6 +61,8 @@ fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
         row.key.key,
         row.key.attempt,
         Json(row.status),
+        Json(row.intended),
+        Json(&row.strangers),
         row.token,
         Json(&row.slices),
         row.result.as_ref().map(Json),
@@ -71,18 +74,7 @@ pub(super) fn intend(tx: &Transaction<'_>, id: &TransferId, new: NewUpload) -> O
     if let Some(mut row) = find(tx, id, &new.key)? {
         if row.status == UploadStatus::Intent {
             (row.intended, row.strangers) = (new.intended, new.strangers);
-            tx.prepare_cached(
-                "UPDATE uploads SET intended = ?5, strangers = ?6 \
-                 WHERE transfer = ?1 AND destination = ?2 AND key = ?3 AND attempt = ?4",
-            )?
-            .execute(params![
-                id.as_str(),
-                row.key.destination,
-                row.key.key,
-                row.key.attempt,
-                Json(row.intended),
-                Json(&row.strangers),
-            ])?;
+            save(tx, id, &row)?;
         }
         return Ok(row);
     }

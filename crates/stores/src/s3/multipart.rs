@@ -125,14 +125,9 @@ impl Bucket {
             })
             .await?;
         let etag = reply.e_tag().map(unquote);
-        if let Some(sent) = &checksum
-            && let Some(told) = checksums::echoed!(reply, sent.algorithm)
-            && told != sent.to_base64()
-        {
-            let message = format!("the destination has checksum {told} of a part sent with {sent}");
-            return Err(Error::new(self.context.side, ErrorKind::Corrupt, message)
-                .object(self.context.uri(key)));
-        }
+        let sent = checksum.as_ref();
+        let told = sent.and_then(|sent| checksums::echoed!(reply, sent.algorithm));
+        self.check_told(key, sent, told)?;
         Ok(PartReceipt {
             number: part.number,
             size,

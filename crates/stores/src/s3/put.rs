@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::http::Headers;
 use http_body_util::{BodyExt as _, Limited};
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result};
 
@@ -45,20 +44,23 @@ pub(super) async fn drain(reply: HttpResponse) {
 }
 
 impl Bucket {
-    /// Refuses a reply that contradicts the checksum that was sent.
+    /// Refuses a reply that tells another checksum, of the same algorithm, than was sent: what was
+    /// stored is not what was sent.
     pub(super) fn check_told(
         &self,
         key: &str,
-        headers: &Headers,
         sent: Option<&Checksum>,
-    ) -> Result<(), Failed> {
-        replies::contradiction(headers, sent).map_or(Ok(()), |message| {
-            Err(Failed {
-                error: Error::new(self.context.side, ErrorKind::Corrupt, message)
-                    .object(self.context.uri(key)),
-                ambiguous: true,
-            })
-        })
+        told: Option<&str>,
+    ) -> Result<()> {
+        if let (Some(sent), Some(told)) = (sent, told)
+            && told != sent.to_base64()
+        {
+            let message =
+                format!("the destination has checksum {told} of what was sent with {sent}");
+            return Err(Error::new(self.context.side, ErrorKind::Corrupt, message)
+                .object(self.context.uri(key)));
+        }
+        Ok(())
     }
 
     /// PUT of a whole object.
@@ -90,8 +92,13 @@ impl Bucket {
                         .wire
                         .send(&self.context, Some(key), put, sending)
                         .await?;
-                    self.check_told(key, reply.headers(), checksum)?;
-                    Ok(reply)
+                    let told =
+                        checksum.and_then(|sent| replies::echoed(reply.headers(), sent.algorithm));
+                    let checked = self.check_told(key, checksum, told);
+                    checked.map(|()| reply).map_err(|error| Failed {
+                        error,
+                        ambiguous: true,
+                    })
                 }
             })
             .await;

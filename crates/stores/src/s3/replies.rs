@@ -90,14 +90,13 @@ pub(super) fn info(headers: &Headers, size: u64) -> ObjectInfo {
     }
 }
 
-/// A reply that tells another checksum than was sent, of the same algorithm: what was stored is not
-/// what was sent. (An `ETag` that is no MD5 of the bytes says nothing: it may be of an encrypted
-/// object.)
-pub(super) fn contradiction(headers: &Headers, sent: Option<&Checksum>) -> Option<String> {
-    let sent = sent.filter(|sent| sent.algorithm != Algorithm::Md5)?;
-    let told = headers.get(checksum_header(sent.algorithm))?;
-    (told != sent.to_base64())
-        .then(|| format!("the destination has checksum {told} of what was sent with {sent}"))
+/// The checksum that a reply tells of this algorithm. None for MD5: an `ETag` that is no MD5 of the
+/// bytes may be of an encrypted object.
+pub(super) fn echoed(headers: &Headers, algorithm: Algorithm) -> Option<&str> {
+    match algorithm {
+        Algorithm::Md5 => None,
+        _ => headers.get(checksum_header(algorithm)),
+    }
 }
 
 /// What a reply to a PUT confirms of the checksum that was sent.
@@ -107,9 +106,7 @@ pub(super) fn receipt(headers: &Headers, sent: Option<&Checksum>) -> PutReceipt 
         if sent.algorithm == Algorithm::Md5 {
             return etag_md5(etag.as_deref().unwrap_or_default(), false).as_ref() == Some(sent);
         }
-        headers
-            .get(checksum_header(sent.algorithm))
-            .is_some_and(|echo| echo == sent.to_base64())
+        echoed(headers, sent.algorithm).is_some_and(|echo| echo == sent.to_base64())
     });
     PutReceipt {
         etag,
