@@ -7,5 +7,7 @@ pub mod parallel;
 pub mod pool;
 pub mod resolve;
 pub mod scan;
+#[cfg(test)]
+mod simulated;
 pub mod slice;
 pub mod split;

@@ -13,6 +13,7 @@ use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
 
 use super::fault::{fault, io_fault};
 use super::key::{KeyPath, ancestors};
+use super::parts::OpenFiles;
 
 /// For new directories and files, less the process's mask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
@@ -44,6 +45,8 @@ pub(super) struct Disk {
     pub(super) links: Links,
     /// Whose temporary files are made here.
     pub(super) transfer: TransferId,
+    /// Temporary files into which parts are being written.
+    pub(super) open_files: OpenFiles,
     root_fd: OnceLock<OwnedFd>,
 }
 
@@ -61,6 +64,7 @@ impl Disk {
             durability,
             links,
             transfer,
+            open_files: OpenFiles::default(),
             root_fd: OnceLock::new(),
         }
     }

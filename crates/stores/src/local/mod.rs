@@ -3,7 +3,7 @@
 //! - Keys are paths relative to the root, byte for byte; a key that cannot be such a path is
 //!   refused ([`key`]). Nothing leaves the root through symbolic links ([`disk`]).
 //! - Whole objects and uploads are written under temporary names and renamed when they are
-//!   complete and flushed ([`staged`], [`commit`], [`upload`]).
+//!   complete and flushed ([`staged`], [`commit`], [`upload`], [`parts`]).
 //! - A read delivers one version of a file or an error ([`read`]).
 //! - Links that are not followed, sockets, pipes and devices are listed as `Unsupported`: passed
 //!   over by rule. What should have been copied and cannot be is `Refused` or `AccessDenied`.
@@ -19,6 +19,7 @@ mod key;
 mod list;
 mod marker;
 mod names;
+mod parts;
 mod probe;
 mod read;
 mod staged;
@@ -35,14 +36,16 @@ use async_trait::async_trait;
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::spec::Durability;
-use skyhaul_model::{Checksum, Error, ErrorKind, ObjectInfo, Pin, Result, Side, TransferId};
+use skyhaul_model::{
+    Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result, Side, TransferId,
+};
 
 use self::disk::{Disk, Links};
 use self::list::LocalLister;
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
-    OpenUpload, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store, UploadRequest,
-    UploadToken,
+    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
+    UploadRequest, UploadToken,
 };
 
 /// How a local store works.
@@ -199,9 +202,22 @@ impl Store for LocalStore {
         token: &UploadToken,
         part: PartWrite,
     ) -> Result<PartReceipt> {
-        let (key, token) = (key.to_owned(), token.clone());
-        self.run(move |disk| upload::put_part(disk, &key, &token, &part))
-            .await
+        let (disk, key, token) = (Arc::clone(&self.disk), key.to_owned(), token.clone());
+        blocking(move || parts::put(disk, &key, &token, &part)).await
+    }
+
+    fn streams_parts(&self, _algorithm: Option<Algorithm>) -> bool {
+        true
+    }
+
+    async fn stream_part(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        part: PartStream,
+    ) -> Result<PartReceipt> {
+        let disk = Arc::clone(&self.disk);
+        parts::stream(disk, key.to_owned(), token.clone(), part).await
     }
 
     async fn finish_upload(

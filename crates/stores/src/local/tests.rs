@@ -3,6 +3,7 @@
 mod changes;
 mod limits;
 mod listing;
+mod parts;
 mod writing;
 
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! Multipart uploads: one temporary file of the full size, parts written at their offsets by any
-//! process, renamed at the end.
+//! process ([`parts`](super::parts)), renamed at the end.
 //!
 //! A part is flushed before it is acknowledged, so that a receipt that was recorded is true after
 //! a power failure too. Files keep no receipts: `list_parts` has nothing to tell, and the caller's
@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 
 use jiff::Timestamp;
 use rustix::fs::{self, Dir, FallocateFlags, Mode, OFlags};
@@ -22,18 +21,18 @@ use super::disk::{Disk, remove_if_there};
 use super::key::KeyPath;
 use super::staged::{check_target, create, discard, finish_temp};
 use super::{identity, temp};
-use crate::store::{Condition, OpenUpload, PartWrite, PutReceipt, UploadRequest, UploadToken};
+use crate::store::{Condition, OpenUpload, PutReceipt, UploadRequest, UploadToken};
 
 /// An open upload, as its token says it.
 #[derive(Debug, Serialize, Deserialize)]
-struct Upload {
+pub(super) struct Upload {
     /// The temporary file's name, in the directory of the key.
-    temp: String,
+    pub(super) temp: String,
     device: u64,
     inode: u64,
     /// Size of the whole object in bytes; unknown for uploads that were found, not opened.
     #[serde(skip_serializing_if = "Option::is_none", default)]
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     mtime: Option<Timestamp>,
 }
@@ -48,7 +47,7 @@ impl Upload {
             })
     }
 
-    fn parse(disk: &Disk, key: &str, token: &UploadToken) -> Result<Self> {
+    pub(super) fn parse(disk: &Disk, key: &str, token: &UploadToken) -> Result<Self> {
         serde_json::from_str(&token.0)
             .ok()
             .filter(|upload: &Self| temp::is_upload_of(upload.temp.as_bytes(), key))
@@ -56,12 +55,12 @@ impl Upload {
     }
 }
 
-fn gone(disk: &Disk, key: &str) -> skyhaul_model::Error {
+pub(super) fn gone(disk: &Disk, key: &str) -> skyhaul_model::Error {
     disk.error(ErrorKind::UploadGone, key, "the temporary file is gone")
 }
 
 /// The key's path; markers take no uploads.
-fn parse<'a>(disk: &Disk, key: &'a str) -> Result<KeyPath<'a>> {
+pub(super) fn parse<'a>(disk: &Disk, key: &'a str) -> Result<KeyPath<'a>> {
     let path = disk.parse(key)?;
     if path.is_marker {
         let message = "the name ends in a slash and the object has bytes: a directory holds none";
@@ -126,40 +125,15 @@ pub(super) fn open(disk: &Disk, key: &str, request: &UploadRequest) -> Result<Up
     }
 }
 
-/// Writes one part at its offset.
-pub(super) fn put_part(
+/// Opens the temporary file for writing parts into it.
+pub(super) fn open_for_parts(
     disk: &Disk,
+    path: &KeyPath<'_>,
+    upload: &Upload,
     key: &str,
-    token: &UploadToken,
-    part: &PartWrite,
-) -> Result<PartReceipt> {
-    let path = parse(disk, key)?;
-    let upload = Upload::parse(disk, key, token)?;
-    let size = part.payload.len();
-    let end = part.offset.checked_add(size);
-    if end.is_none_or(|end| upload.size.is_some_and(|whole| end > whole)) {
-        let message = format!("part {} lies beyond the object's end", part.number);
-        return Err(disk.error(ErrorKind::Invalid, key, message));
-    }
-    let directory = directory(disk, &path, key)?.ok_or_else(|| gone(disk, key))?;
-    let file = open_temp(disk, &directory, &upload.temp, key)?.ok_or_else(|| gone(disk, key))?;
-    let mut offset = part.offset;
-    for frame in part.payload.frames() {
-        file.write_all_at(frame, offset)
-            .map_err(|error| disk.io_fault(key, "write", error))?;
-        offset += frame.len() as u64;
-    }
-    if disk.durability == Durability::Fsync {
-        fs::fdatasync(&file).map_err(|errno| disk.fault(key, "flush the part to disk", errno))?;
-    }
-    let (number, checksum) = (part.number, part.checksum.clone());
-    Ok(PartReceipt {
-        number,
-        size,
-        etag: None,
-        checksum,
-        verified: false,
-    })
+) -> Result<File> {
+    let directory = directory(disk, path, key)?.ok_or_else(|| gone(disk, key))?;
+    open_temp(disk, &directory, &upload.temp, key)?.ok_or_else(|| gone(disk, key))
 }
 
 /// Gives the file its name once all its bytes are there.
