@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::scan::{Scan, Shared};
+use super::split;
 
 /// Lists everything under a prefix with up to `width` list calls under way, and hands each page to
 /// `show`: pages are ordered inside but arrive in any order. Returns the number of list calls.
@@ -33,12 +34,12 @@ pub async fn list_unordered(
         let (pages, cuts, permits) = (pages.clone(), cuts.clone(), Arc::clone(&permits));
         tasks.spawn(async move {
             loop {
-                let permit = Arc::clone(&permits).try_acquire_owned().ok();
-                let (page, right) = scan.next(permit.is_some()).await?;
-                if let Some(right) = right {
-                    if let Some(permit) = permit {
-                        permit.forget();
-                    }
+                let most = split::cuts_at_once(permits.available_permits(), width);
+                let free = (0..most).map_while(|_| permits.try_acquire().ok());
+                let free: Vec<_> = free.collect();
+                let (page, rights) = scan.next(free.len()).await?;
+                for (right, permit) in rights.into_iter().zip(free) {
+                    permit.forget();
                     let _ = cuts.send(right);
                 }
                 let Some(page) = page else { break };

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::classify::Classifier;
 use super::scan::Shared;
 use super::slice::RangeTask;
+use super::split;
 use crate::copy::worker::Feed;
 use crate::engine::{Engine, StepEnd};
 
@@ -33,8 +34,15 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Permits for the ranges that one range may give away now.
+    pub(crate) fn cuts(&self) -> Vec<OwnedSemaphorePermit> {
+        let free = self.permits.available_permits();
+        let most = split::cuts_at_once(free, self.engine.limits.checkers);
+        (0..most).map_while(|_| self.idle_permit()).collect()
+    }
+
     /// A permit to begin another range, if one is free.
-    pub(crate) fn idle_permit(&self) -> Option<OwnedSemaphorePermit> {
+    fn idle_permit(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 

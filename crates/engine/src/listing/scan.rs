@@ -6,7 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result};
 use skyhaul_stores::{ListPage, ListRequest, Lister, Store};
 
-use super::split::{self, Alphabet};
+use super::split::{self, Alphabet, Known, Turns};
+
+/// What is left of a range is cut if it seems to be more pages than this: the next is on its way
+/// already, and both sides of a cut end with a page that is not full.
+const FEWEST_PAGES: f64 = 3.0;
 
 /// What all ranges of one listing share.
 #[derive(Debug, Default)]
@@ -45,9 +49,12 @@ pub struct Scan {
     end: Option<String>,
     lister: Box<dyn Lister>,
     ready: Option<ListPage>,
+    /// First and last key of the last page.
+    first: Option<String>,
     last: Option<String>,
     hint: usize,
     spread: usize,
+    turns: Turns,
     ended: bool,
 }
 
@@ -59,6 +66,7 @@ impl Scan {
             prefix: request.prefix.clone(),
             upto: request.upto.clone(),
             end: None,
+            first: None,
             last: request.after.clone(),
             lister: store.list(request),
             store,
@@ -66,60 +74,77 @@ impl Scan {
             ready: None,
             hint: usize::MAX,
             spread: 0,
+            turns: Turns::default(),
             ended: false,
         }
     }
 
-    /// The range's upper bound (inclusive).
+    /// The key behind which the range begins, or the last one that was listed.
     #[must_use]
-    pub fn upto(&self) -> Option<&str> {
-        self.upto.as_deref()
+    pub fn last(&self) -> Option<&str> {
+        self.last.as_deref()
     }
 
-    /// The next page (in order, inside the bounds), or `None` at the end. With `cut`, tries to give
-    /// the right half of the rest away at the same time; the returned page lies left of the cut.
-    pub async fn next(&mut self, cut: bool) -> Result<(Option<ListPage>, Option<Self>)> {
+    /// The next page (in order, inside the bounds), or `None` at the end. At the same time, tries to
+    /// give away up to `cuts` ranges from the right of the rest, which come rightmost first; the
+    /// returned page lies left of them.
+    pub async fn next(&mut self, cuts: usize) -> Result<(Option<ListPage>, Vec<Self>)> {
         if self.ended {
-            return Ok((None, None));
+            return Ok((None, Vec::new()));
         }
-        let proposal = if cut { self.propose() } else { None };
-        let (page, right) = if let Some(proposal) = proposal {
-            let (page, right) = tokio::join!(
-                fetch(self.ready.take(), &mut self.lister),
-                probe(
-                    &self.store,
-                    &self.shared,
-                    &self.prefix,
-                    self.upto.clone(),
-                    &proposal.at
-                ),
-            );
-            if let Some((lister, first)) = right? {
-                let right = Self {
-                    store: Arc::clone(&self.store),
-                    shared: Arc::clone(&self.shared),
-                    prefix: self.prefix.clone(),
-                    upto: self.upto.replace(proposal.at.clone()),
-                    end: self.end.take(),
-                    lister,
-                    ready: Some(first),
-                    last: Some(proposal.at),
-                    hint: proposal.depth,
-                    spread: proposal.depth,
-                    ended: false,
-                };
-                (page?, Some(right))
-            } else {
-                self.end = Some(proposal.at);
-                (page?, None)
+        let proposals = self.propose(cuts);
+        let mut upto = self.upto.clone();
+        let probes = proposals.iter().map(|cut| {
+            let upto = upto.replace(cut.at.clone());
+            probe(&self.store, &self.shared, &self.prefix, upto, &cut.at)
+        });
+        let probes = futures::future::join_all(probes.collect::<Vec<_>>());
+        let (page, found) = tokio::join!(fetch(self.ready.take(), &mut self.lister), probes);
+        let page = page?;
+        let mut rights = Vec::new();
+        for (proposal, found) in proposals.into_iter().zip(found) {
+            match found? {
+                Some((lister, first)) => rights.push(self.give_away(proposal, lister, first)),
+                None => self.end = Some(proposal.at),
             }
-        } else {
-            (fetch(self.ready.take(), &mut self.lister).await?, None)
-        };
-        Ok((self.accept(page)?, right))
+        }
+        Ok((self.accept(page)?, rights))
     }
 
-    fn propose(&self) -> Option<split::Cut> {
+    fn give_away(&mut self, cut: split::Cut, lister: Box<dyn Lister>, first: ListPage) -> Self {
+        let mut turns = Turns::default();
+        turns.learn(&first, spread(&first).unwrap_or_default());
+        Self {
+            store: Arc::clone(&self.store),
+            shared: Arc::clone(&self.shared),
+            prefix: self.prefix.clone(),
+            upto: self.upto.replace(cut.at.clone()),
+            end: self.end.take(),
+            lister,
+            ready: Some(first),
+            first: None,
+            last: Some(cut.at),
+            hint: cut.depth,
+            spread: cut.depth,
+            turns,
+            ended: false,
+        }
+    }
+
+    /// Up to `count` cuts, each left of the one before: where those before it should turn out to
+    /// lie behind all keys, it is what would be tried next.
+    fn propose(&self, count: usize) -> Vec<split::Cut> {
+        let mut cuts: Vec<split::Cut> = Vec::new();
+        while cuts.len() < count
+            && let Some(cut) = self.propose_one(cuts.last().map(|cut| cut.at.as_str()))
+        {
+            cuts.push(cut);
+        }
+        cuts
+    }
+
+    /// A cut left of `beyond`.
+    fn propose_one(&self, beyond: Option<&str>) -> Option<split::Cut> {
         // Before the first page nothing is known; a local walk gains nothing.
         let low = match &self.ready {
             Some(page) => page.entries.last().map(|entry| entry.key.as_str()),
@@ -134,11 +159,21 @@ impl Scan {
         {
             return None;
         }
-        let high = match (self.end.as_deref(), self.upto.as_deref()) {
-            (Some(end), Some(upto)) => Some(end.min(upto)),
-            (end, upto) => end.or(upto),
+        let ends = [beyond, self.end.as_deref(), self.upto.as_deref()];
+        let high = ends.into_iter().flatten().min();
+        let shared = &*self.shared.alphabet();
+        let own = &self.turns;
+        let known = Known { own, shared };
+        let first = match &self.ready {
+            Some(page) => page.entries.first().map(|entry| entry.key.as_str()),
+            None => self.first.as_deref(),
         };
-        let alphabet = self.shared.alphabet();
+        if let (Some(first), Some(high)) = (first, high)
+            && first < low
+            && known.pages_left(first, low, high) < FEWEST_PAGES
+        {
+            return None;
+        }
         let depth = |high: Option<&str>| {
             let floor = high.map_or(0, |high| split::first_difference(low, high));
             if self.hint > floor && self.hint != usize::MAX {
@@ -147,7 +182,7 @@ impl Scan {
                 self.spread
             }
         };
-        let cut = split::cut(low, high, depth(high), &alphabet)?;
+        let cut = split::cut(low, high, depth(high), known)?;
         cut.at.starts_with(self.prefix.as_str()).then_some(cut)
     }
 
@@ -169,19 +204,24 @@ impl Scan {
         {
             self.shared.wasted.fetch_add(1, Ordering::Relaxed);
         }
-        if let (Some(first), Some(last)) = (page.entries.first(), page.entries.last()) {
-            self.spread = split::first_difference(&first.key, &last.key);
-            let mut alphabet = self.shared.alphabet();
-            for entry in page.entries.iter().step_by(64) {
-                alphabet.learn(&entry.key);
-            }
+        if let Some(spread) = spread(&page) {
+            self.spread = spread;
+            self.turns.learn(&page, spread);
+            self.shared.alphabet().learn(&page, spread);
         }
         check_order(&*self.store, self.last.as_deref(), &page.entries)?;
         if let Some(last) = page.entries.last() {
             self.last = Some(last.key.clone());
+            self.first = page.entries.first().map(|first| first.key.clone());
         }
         Ok(Some(page))
     }
+}
+
+/// The position of the first character in which keys of a page differ.
+fn spread(page: &ListPage) -> Option<usize> {
+    let (first, last) = (page.entries.first()?, page.entries.last()?);
+    Some(split::first_difference(&first.key, &last.key))
 }
 
 async fn fetch(ready: Option<ListPage>, lister: &mut Box<dyn Lister>) -> Result<Option<ListPage>> {

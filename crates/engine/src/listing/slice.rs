@@ -79,11 +79,9 @@ impl RangeTask {
         let mut pages = 0;
         loop {
             engine.check_cancelled()?;
-            let permit = pool.idle_permit();
-            let (page, right) = self.source.next(permit.is_some()).await?;
-            if let Some(right) = right
-                && let Some(permit) = permit
-            {
+            let permits = pool.cuts();
+            let (page, rights) = self.source.next(permits.len()).await?;
+            for (right, permit) in rights.into_iter().zip(permits) {
                 self.give_away(pool, right, permit).await?;
             }
             let Some(page) = page else {
@@ -127,7 +125,7 @@ impl RangeTask {
         permit: tokio::sync::OwnedSemaphorePermit,
     ) -> Result<()> {
         let engine = &pool.engine;
-        let at = self.source.upto().unwrap_or_default().to_owned();
+        let at = right.last().unwrap_or_default().to_owned();
         let (left, new) = engine
             .state
             .split_range(&engine.id, self.row.id, &self.lease, &at, true)

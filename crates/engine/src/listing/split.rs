@@ -1,5 +1,6 @@
 //! Where to cut a key range so that both halves probably hold keys, knowing only the keys seen so
-//! far. No hints, no delimiter: characters are guessed from those that occur in the data set.
+//! far. No hints, no delimiter: characters are guessed from those that were seen to take turns with
+//! each other in the data set.
 //!
 //! A range whose last seen key is `low` and whose end is `high` (or unknown) is cut at the first
 //! position where keys can still differ. Where the end is unknown, the position is bisected: keys
@@ -7,38 +8,149 @@
 //! probe beyond the prefix either finds keys (a cut) or proves that the prefix is shared (the end
 //! moves down). So a prefix of n characters costs about log2(n) probes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use skyhaul_stores::ListPage;
 
 /// Characters that occur in keys; bounded, because only their order and spread matter.
 #[derive(Debug, Clone, Default)]
-pub struct Alphabet(BTreeSet<char>);
+pub struct Alphabet {
+    all: BTreeSet<char>,
+    turns: Turns,
+}
+
+/// Which characters were seen at the same place of two keys of one page: what takes turns with
+/// what. Bounded as well.
+#[derive(Debug, Clone, Default)]
+pub struct Turns(BTreeMap<char, BTreeSet<char>>);
+
+impl Turns {
+    const MOST: usize = 256;
+
+    /// Learns from a page whose keys share their first `shared` characters.
+    pub fn learn(&mut self, page: &ListPage, shared: usize) {
+        let mut places: Vec<BTreeSet<char>> = Vec::new();
+        for key in some(page) {
+            for (at, c) in key.chars().skip(shared).enumerate() {
+                if at == places.len() {
+                    places.push(BTreeSet::new());
+                }
+                places[at].insert(c);
+            }
+        }
+        for place in places.iter().filter(|place| place.len() > 1) {
+            for c in place {
+                if self.0.len() < Self::MOST || self.0.contains_key(c) {
+                    let turns = self.0.entry(*c).or_default();
+                    if turns.len() < Self::MOST {
+                        turns.extend(place);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some keys of a page, from all over it.
+fn some(page: &ListPage) -> impl Iterator<Item = &str> {
+    let every = (page.entries.len() / 16).max(1);
+    let some = page.entries.iter().step_by(every);
+    some.map(|entry| entry.key.as_str())
+}
 
 impl Alphabet {
     const MOST: usize = 1_024;
 
-    /// Learns from a key.
-    pub fn learn(&mut self, key: &str) {
-        if self.0.len() < Self::MOST {
-            self.0.extend(key.chars());
+    /// Learns from a page whose keys share their first `shared` characters.
+    pub fn learn(&mut self, page: &ListPage, shared: usize) {
+        for key in some(page) {
+            if self.all.len() < Self::MOST {
+                self.all.extend(key.chars());
+            }
         }
+        self.turns.learn(page, shared);
+    }
+}
+
+/// What is known of the characters in a range.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// From the range itself.
+    pub own: &'a Turns,
+    /// From all ranges.
+    pub shared: &'a Alphabet,
+}
+
+impl Known<'_> {
+    /// What takes turns with `c`, if anything was seen to.
+    fn turns(&self, c: char) -> Option<&BTreeSet<char>> {
+        let Known { own, shared } = self;
+        own.0.get(&c).or_else(|| shared.turns.0.get(&c))
     }
 
-    /// The middle one of the characters in `low < c < high`.
+    /// The middle one of the characters in `low < c < high`: of those that take turns with `low`,
+    /// or of all if nothing was seen to.
     fn between(&self, low: Option<char>, high: Option<char>) -> Option<char> {
-        use std::ops::Bound::{Excluded, Unbounded};
         if let (Some(low), Some(high)) = (low, high)
             && low >= high
         {
             return None;
         }
-        let range = (
-            low.map_or(Unbounded, Excluded),
-            high.map_or(Unbounded, Excluded),
-        );
-        let count = self.0.range(range).count();
-        self.0.range(range).nth(count / 2).copied()
+        let turns = low.and_then(|low| self.turns(low));
+        middle(turns.unwrap_or(&self.shared.all), low, high)
+    }
+
+    /// Where a key lies between its neighbours, from 0 to 1, judged by the characters behind the
+    /// first `shared`, if all that takes turns is as frequent.
+    fn place(&self, key: &str, shared: usize) -> f64 {
+        let (mut place, mut width) = (0.0, 1.0);
+        for c in key.chars().skip(shared).take(PLACES) {
+            if let Some(turns) = self.turns(c) {
+                width /= turns.len() as f64;
+                place += width * turns.range(..c).count() as f64;
+            }
+        }
+        place
+    }
+
+    /// How many pages like the one from `first` to `last` lie between `last` and `end`, as far as
+    /// can be told; infinitely many if it cannot. All in order.
+    #[must_use]
+    pub fn pages_left(&self, first: &str, last: &str, end: &str) -> f64 {
+        let shared = first_difference(first, last).min(first_difference(last, end));
+        let place = |key| self.place(key, shared);
+        let (left, page) = (place(end) - place(last), place(last) - place(first));
+        if left > 0.0 && page > 0.0 {
+            left / page
+        } else {
+            f64::INFINITY
+        }
     }
 }
+
+/// Characters that say where a key lies: more would not change it.
+const PLACES: usize = 12;
+
+fn middle(of: &BTreeSet<char>, low: Option<char>, high: Option<char>) -> Option<char> {
+    use std::ops::Bound::{Excluded, Unbounded};
+    let range = (
+        low.map_or(Unbounded, Excluded),
+        high.map_or(Unbounded, Excluded),
+    );
+    let count = of.range(range).count();
+    of.range(range).nth(count / 2).copied()
+}
+
+/// How many cuts a range may try at once, of `width` calls of which `free` are not under way: its
+/// share of the free ones.
+#[must_use]
+pub fn cuts_at_once(free: usize, width: usize) -> usize {
+    let ranges = width.saturating_sub(free).max(1);
+    (free / ranges).clamp(free.min(1), MOST_CUTS)
+}
+
+/// Cuts tried at once.
+const MOST_CUTS: usize = 3;
 
 /// A proposed cut: keys greater than `at` go to the right half.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +170,7 @@ pub fn first_difference(a: &str, b: &str) -> usize {
 /// Proposes a cut between `low` (exclusive) and `high`, at a position up to `depth`, the deepest
 /// at which a cut can pay; `None` if there is no such place.
 #[must_use]
-pub fn cut(low: &str, high: Option<&str>, depth: usize, alphabet: &Alphabet) -> Option<Cut> {
+pub fn cut(low: &str, high: Option<&str>, depth: usize, known: Known<'_>) -> Option<Cut> {
     let low: Vec<char> = low.chars().collect();
     let make = |position: usize, last: char| Cut {
         at: low[..position].iter().chain([&last]).collect(),
@@ -69,7 +181,7 @@ pub fn cut(low: &str, high: Option<&str>, depth: usize, alphabet: &Alphabet) -> 
         let high: Vec<char> = high.chars().collect();
         let common = low.iter().zip(&high).take_while(|(a, b)| a == b).count();
         let high_char = high.get(common).copied()?;
-        if let Some(middle) = alphabet.between(low.get(common).copied(), Some(high_char)) {
+        if let Some(middle) = known.between(low.get(common).copied(), Some(high_char)) {
             return Some(make(common, middle));
         }
         first = common + 1;
@@ -78,14 +190,22 @@ pub fn cut(low: &str, high: Option<&str>, depth: usize, alphabet: &Alphabet) -> 
         return None;
     }
     let depth = depth.min(low.len() - 1);
-    let position = first + depth.saturating_sub(first) / 2;
-    let current = low[position];
-    if position == first
-        && let Some(middle) = alphabet.between(Some(current), None)
-    {
-        return Some(make(position, middle));
+    let mut position = first + depth.saturating_sub(first) / 2;
+    while position == first {
+        if let Some(middle) = known.between(Some(low[position]), None) {
+            return Some(make(position, middle));
+        }
+        if known.turns(low[position]).is_none() {
+            break;
+        }
+        // The last of its kind: what comes behind begins with it.
+        if first == depth {
+            return None;
+        }
+        first += 1;
+        position = first + (depth - first) / 2;
     }
-    Some(make(position, successor(current)?))
+    Some(make(position, successor(low[position])?))
 }
 
 /// The next character after `c` in code point order, which is the order of UTF-8 bytes.
@@ -95,13 +215,37 @@ fn successor(c: char) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+    use skyhaul_model::{ObjectEntry, Pin};
 
+    use super::*;
+
+    /// An alphabet whose characters all take turns.
     fn alphabet(text: &str) -> Alphabet {
         let mut alphabet = Alphabet::default();
-        alphabet.learn(text);
+        let keys = text.chars().map(String::from);
+        alphabet.learn(&page(keys), 0);
         alphabet
+    }
+
+    fn page(keys: impl Iterator<Item = String>) -> ListPage {
+        let entries = keys.map(|key| ObjectEntry {
+            key,
+            size: 1,
+            mtime: jiff::Timestamp::UNIX_EPOCH,
+            pin: Pin::default(),
+            storage_class: None,
+            archived: false,
+        });
+        ListPage {
+            entries: entries.collect(),
+            refused: Vec::new(),
+        }
+    }
+
+    fn cut(low: &str, high: Option<&str>, depth: usize, shared: &Alphabet) -> Option<Cut> {
+        let own = &Turns::default();
+        super::cut(low, high, depth, Known { own, shared })
     }
 
     #[test]
@@ -117,6 +261,45 @@ mod tests {
         let found = cut(&low, None, 1_002, &alphabet(&low)).unwrap();
         assert_eq!(found.depth, 501);
         assert_eq!(found.at, format!("{}q", "p".repeat(501)));
+    }
+
+    #[test]
+    fn what_takes_turns_with_digits_are_digits() {
+        let mut own = Turns::default();
+        own.learn(&page((0..1_000).map(|n| format!("part-{n:05}.gz"))), 7);
+        let shared = &alphabet("0123456789abcdef");
+        let cut = |low, high| {
+            super::cut(low, high, 7, Known { own: &own, shared })
+                .unwrap()
+                .at
+        };
+        assert_eq!(cut("part-00999.gz", Some("part-1")), "part-05");
+        // Nothing follows a nine: what is behind it begins with it.
+        assert_eq!(cut("part-09012.gz", Some("part-1")), "part-095");
+        let shared = Alphabet::default();
+        let known = Known {
+            own: &own,
+            shared: &shared,
+        };
+        let left = known.pages_left("part-00000.gz", "part-00999.gz", "part-01");
+        assert!(left < 0.1, "{left}");
+        let left = known.pages_left("part-00000.gz", "part-00999.gz", "part-05");
+        assert!((3.5..4.5).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn free_calls_are_shared() {
+        let cuts = [
+            (31, 32),
+            (30, 32),
+            (24, 32),
+            (8, 32),
+            (1, 32),
+            (0, 32),
+            (0, 1),
+        ];
+        let found = cuts.map(|(free, width)| cuts_at_once(free, width));
+        assert_eq!(found, [3, 3, 3, 1, 1, 0, 0]);
     }
 
     #[test]
