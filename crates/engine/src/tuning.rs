@@ -15,6 +15,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// More idle than this share of their time: more bytes can use them.
 const IDLE: f64 = 0.15;
 
+/// More idle than this: they are far from being the limit.
+const VERY_IDLE: f64 = 0.5;
+
 /// Less idle than this: there are too many.
 const BUSY: f64 = 0.05;
 
@@ -134,7 +137,9 @@ impl Window {
     fn decide(&self, room: f64, wanted: bool) -> Turn {
         let open = self.open.load(Ordering::Acquire);
         if room > IDLE && wanted && open < self.most {
-            Turn::More(open.min(self.most - open))
+            // In small steps where little is to be gained.
+            let step = if room > VERY_IDLE { open } else { open / 8 };
+            Turn::More(step.clamp(1, self.most - open))
         } else if room < BUSY && open > self.fewest {
             Turn::Fewer((open / 4).clamp(1, open - self.fewest))
         } else {
@@ -226,9 +231,11 @@ mod tests {
             window.open.store(open, Ordering::Release);
             window
         };
-        assert_eq!(window(4).decide(0.5, true), Turn::More(4));
-        assert_eq!(window(80).decide(0.5, true), Turn::More(20));
-        assert_eq!(window(100).decide(0.5, true), Turn::Stay);
+        assert_eq!(window(4).decide(0.6, true), Turn::More(4));
+        assert_eq!(window(80).decide(0.6, true), Turn::More(20));
+        assert_eq!(window(80).decide(0.4, true), Turn::More(10));
+        assert_eq!(window(4).decide(0.4, true), Turn::More(1));
+        assert_eq!(window(100).decide(0.6, true), Turn::Stay);
         assert_eq!(window(4).decide(0.5, false), Turn::Stay);
         assert_eq!(window(8).decide(0.1, true), Turn::Stay);
         assert_eq!(window(8).decide(0.0, true), Turn::Fewer(2));

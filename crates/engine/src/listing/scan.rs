@@ -174,15 +174,11 @@ impl Scan {
         {
             return None;
         }
-        let depth = |high: Option<&str>| {
-            let floor = high.map_or(0, |high| split::first_difference(low, high));
-            if self.hint > floor && self.hint != usize::MAX {
-                self.hint
-            } else {
-                self.spread
-            }
-        };
-        let cut = split::cut(low, high, depth(high), known)?;
+        let floor = high.map_or(0, |high| split::first_difference(low, high));
+        let hint = Some(self.hint).filter(|hint| *hint > floor && *hint != usize::MAX);
+        let cut = hint
+            .and_then(|hint| split::cut(low, high, hint, known))
+            .or_else(|| split::cut(low, high, self.spread, known))?;
         cut.at.starts_with(self.prefix.as_str()).then_some(cut)
     }
 
