@@ -57,7 +57,9 @@ pub(crate) fn moment(time: Timestamp) -> String {
 
 /// Text that keeps to its line and cannot command a terminal: control characters are escaped.
 pub(crate) fn printable(text: &str) -> std::borrow::Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    // Most keys are plain ASCII, and all bytes at once are looked at faster than one by one.
+    let is_plain = |plain, byte: &u8| plain & (b' '..0x7f).contains(byte);
+    if text.as_bytes().iter().fold(true, is_plain) || !text.contains(char::is_control) {
         return text.into();
     }
     let escape = |c: char| {

@@ -63,9 +63,10 @@ impl Alphabet {
 
     /// Learns from a page whose keys share their first `shared` characters.
     pub fn learn(&mut self, page: &ListPage, shared: usize) {
-        for key in some(page) {
+        for (nth, key) in some(page).enumerate() {
             if self.all.len() < Self::MOST {
-                self.all.extend(key.chars());
+                let known = if nth == 0 { 0 } else { shared };
+                self.all.extend(key.chars().skip(known));
             }
         }
         self.turns.learn(page, shared);

@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 /// Decodes a key in which a `+` is a space; `None` if it is not UTF-8.
 pub(super) fn decode(key: &str) -> Option<String> {
-    if !key.contains(['%', '+']) {
+    if memchr::memchr2(b'%', b'+', key.as_bytes()).is_none() {
         return Some(key.to_owned());
     }
     let spaced = key.replace('+', " ");
