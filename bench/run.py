@@ -68,6 +68,7 @@ def main() -> int:
     scratch = options.work / "run"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
+    options.out.mkdir(parents=True, exist_ok=True)
     raw = options.out / "results.json"
     earlier = json.loads(raw.read_text()) if options.add and raw.exists() else {}
     if earlier and (earlier["machine"], earlier["quick"]) != (machine.describe(), options.quick):

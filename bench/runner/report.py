@@ -57,12 +57,20 @@ def _summary(rows: list[list[dict]]) -> list[str]:
                       _ratio(_paired(mine, best, field))]
         floor = complete.get("floor")
         cells.append(f"{_median(floor, 'cpu'):.2f}" if floor else "")
-        pages = math.ceil(mine[0]["count"] / 1000)
-        faster = pages * DELAY_MS / 1000 / _median(mine, "wall")
-        cells.append(f"{_median(mine, 'calls') / pages:.2f} x the fewest calls, {faster:.0f} x as "
-                     "fast as serial" if "calls" in mine[0] else "")
+        cells.append(_listing(mine, complete.get("skyhaul-serial")) if "calls" in mine[0] else "")
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def _listing(mine: list[dict], serial: list[dict] | None) -> str:
+    """What a listing costs beside one that takes page after page."""
+    pages = math.ceil(mine[0]["count"] / 1000)
+    wall = _median(mine, "wall")
+    text = (f"{_median(mine, 'calls') / pages:.2f} x the fewest calls, "
+            f"{pages * DELAY_MS / 1000 / wall:.0f} x as fast as a serial listing's delays alone")
+    if serial:
+        text += f", {_median(serial, 'wall') / wall:.0f} x as fast as our own serial one"
+    return text
 
 
 def _row_table(records: list[dict]) -> list[str]:

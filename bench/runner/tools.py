@@ -46,7 +46,7 @@ class Tool:
         return found
 
     def peer(self) -> bool:
-        return not self.binary.startswith("skyhaul")
+        return not self.name.startswith(("skyhaul", "floor"))
 
 
 def environment(place: Place) -> dict[str, str]:
@@ -147,6 +147,13 @@ def _floor(path: str, load: Workload, place: Place) -> Steps:
     return [[path, source, place.source, target, place.target, str(load.count)]]
 
 
+def _disk(path: str, load: Workload, place: Place) -> Steps:
+    if load.direction != "s3-local" or load.count > 100:
+        return None
+    return [[path, "if=/dev/zero", f"of={place.local_target}/{n}", "bs=1M", "conv=fdatasync",
+             f"count={load.size >> 20}", "status=none"] for n in range(load.count)]
+
+
 def _no_list(*_: str) -> Steps:
     return None
 
@@ -184,6 +191,9 @@ ALL = [
          lambda path, url, bucket: [[path, "ls", "-r", "--unordered", f"s3://{bucket}/",
                                      "--endpoint-url", url]],
          _SKYHAUL),
+    Tool("skyhaul-serial", "skyhaul", "SKYHAUL_BIN", _no_list,
+         lambda path, url, bucket: [[path, "ls", "-r", f"s3://{bucket}/", "--endpoint-url", url]],
+         {}),
     Tool("skyhaul-nofsync", "skyhaul", "SKYHAUL_BIN", _skyhaul("--fsync", "off", only="s3-local"),
          _no_list, _SKYHAUL | {"s3-local": "as skyhaul, but no fsync"}),
     Tool("rclone", "rclone", "RCLONE_BIN", _rclone(),
@@ -201,6 +211,8 @@ ALL = [
     Tool("aws", "aws", "AWS_BIN", _aws, _no_list, _AWS),
     Tool("floor", "skyhaul-bench-floor", "FLOOR_BIN", _floor, _no_list,
          {"s3-s3": "no tool: the kernel's price of the bytes alone, one connection each way"}),
+    Tool("floor-disk", "dd", "DD_BIN", _disk, _no_list,
+         {"s3-local": "no tool: zeros written and flushed, a file at a time"}),
 ]
 
 REASONS = """\
@@ -216,7 +228,10 @@ The flags were chosen, not searched for: other counts of transfers and threads w
 - **floor** is no tool and no peer: one blocking socket in, one out, 128 KiB at a time. What it costs
   in CPU is what the kernel takes for receiving and sending these bytes here; no client that
   passes them through its own memory costs less.
-- **skyhaul ls** lists `--unordered`, as its transfers do: in key order it is a serial listing.
+- **floor-disk** is `dd conv=fdatasync` of as many zeros: what the disk itself takes for the bytes of
+  a run that flushes them.
+- **skyhaul ls** lists `--unordered`, as its transfers do; `skyhaul-serial` is the same in key order,
+  one page after the other: what the listing column of the summary compares with.
 - **skyhaul** starts each run afresh (`--fresh`, an empty state directory).
 
 The guarantees of each tool are what its documentation and flags say; the benchmark itself checks
