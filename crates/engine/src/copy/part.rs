@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backon::Retryable as _;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::segment::ObjectTask;
-use skyhaul_model::{Error, Result, Side, parts};
+use skyhaul_model::{Error, ErrorKind, Result, Side, parts};
 use skyhaul_stores::{PartStream, PartWrite};
 
 use super::read::Hashing;
@@ -109,7 +109,7 @@ async fn stream(
         .await
     {
         Ok(receipt) => Ok(Some(receipt)),
-        Err(error) if error.side == Side::Source => Err(error),
+        Err(error) if error.side == Side::Source || is_final(error.kind) => Err(error),
         Err(error) => {
             engine.check_cancelled()?;
             tracing::debug!(
@@ -120,6 +120,11 @@ async fn stream(
             Ok(None)
         }
     }
+}
+
+/// What sending a part again cannot change.
+fn is_final(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UploadGone | ErrorKind::Full)
 }
 
 /// Reads a part, then writes it, again if need be.

@@ -1,6 +1,6 @@
 //! All ranges of a transfer's listing, as many at once as there are checkers.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use skyhaul_model::filter::Filters;
@@ -31,11 +31,18 @@ pub struct Pool {
     permits: Arc<Semaphore>,
     spawned: mpsc::UnboundedSender<(RangeTask, OwnedSemaphorePermit)>,
     groups: AtomicU64,
+    /// Open ranges that nobody lists yet.
+    waiting: AtomicUsize,
 }
 
 impl Pool {
-    /// Permits for the ranges that one range may give away now.
+    /// Permits for the ranges that one range may give away now: none while others wait to be
+    /// listed at all.
     pub(crate) fn cuts(&self) -> Vec<OwnedSemaphorePermit> {
+        let is_splittable = self.engine.source.capabilities().splittable_listing;
+        if !is_splittable || self.waiting.load(Ordering::Relaxed) > 0 {
+            return Vec::new();
+        }
         let free = self.permits.available_permits();
         let most = split::cuts_at_once(free, self.engine.limits.checkers);
         (0..most).map_while(|_| self.idle_permit()).collect()
@@ -96,6 +103,9 @@ pub async fn run(
 ) -> Result<StepEnd> {
     let (spawned, mut arriving) = mpsc::unbounded_channel();
     let permits = Arc::new(Semaphore::new(engine.limits.checkers.max(1)));
+    let mut rows = engine.state.ranges(&engine.id).await?;
+    rows.retain(|row| !row.done);
+    rows.reverse();
     let pool = Arc::new(Pool {
         engine: Arc::clone(engine),
         filters,
@@ -104,10 +114,8 @@ pub async fn run(
         permits: Arc::clone(&permits),
         spawned,
         groups: AtomicU64::new(engine.state.progress(&engine.id).await?.groups),
+        waiting: AtomicUsize::new(rows.len()),
     });
-    let mut rows = engine.state.ranges(&engine.id).await?;
-    rows.retain(|row| !row.done);
-    rows.reverse();
     let mut tasks: JoinSet<Result<StepEnd>> = JoinSet::new();
     let mut end = StepEnd::Done;
     let weak: Weak<Pool> = Arc::downgrade(&pool);
@@ -123,6 +131,7 @@ pub async fn run(
             && let Some(permit) = pool.idle_permit()
             && let Some(row) = rows.pop()
         {
+            pool.waiting.store(rows.len(), Ordering::Relaxed);
             let seen = row.lease.as_ref();
             let row = engine
                 .state

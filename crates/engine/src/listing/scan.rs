@@ -12,6 +12,9 @@ use super::split::{self, Alphabet, Known, Turns};
 /// already, and both sides of a cut end with a page that is not full.
 const FEWEST_PAGES: f64 = 3.0;
 
+/// Pages of a range that are learnt from: those that follow look alike.
+const LEARNT: u32 = 8;
+
 /// What all ranges of one listing share.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -55,6 +58,8 @@ pub struct Scan {
     hint: usize,
     spread: usize,
     turns: Turns,
+    /// Pages that were learnt from.
+    learnt: u32,
     ended: bool,
 }
 
@@ -75,6 +80,7 @@ impl Scan {
             hint: usize::MAX,
             spread: 0,
             turns: Turns::default(),
+            learnt: 0,
             ended: false,
         }
     }
@@ -127,6 +133,7 @@ impl Scan {
             hint: cut.depth,
             spread: cut.depth,
             turns,
+            learnt: 0,
             ended: false,
         }
     }
@@ -174,11 +181,12 @@ impl Scan {
         {
             return None;
         }
+        let fixed = self.prefix.chars().count();
         let floor = high.map_or(0, |high| split::first_difference(low, high));
         let hint = Some(self.hint).filter(|hint| *hint > floor && *hint != usize::MAX);
         let cut = hint
-            .and_then(|hint| split::cut(low, high, hint, known))
-            .or_else(|| split::cut(low, high, self.spread, known))?;
+            .and_then(|hint| split::cut(low, high, fixed, hint, known))
+            .or_else(|| split::cut(low, high, fixed, self.spread, known))?;
         cut.at.starts_with(self.prefix.as_str()).then_some(cut)
     }
 
@@ -202,8 +210,11 @@ impl Scan {
         }
         if let Some(spread) = spread(&page) {
             self.spread = spread;
-            self.turns.learn(&page, spread);
-            self.shared.alphabet().learn(&page, spread);
+            if self.learnt < LEARNT && self.store.capabilities().splittable_listing {
+                self.learnt += 1;
+                self.turns.learn(&page, spread);
+                self.shared.alphabet().learn(&page, spread);
+            }
         }
         check_order(&*self.store, self.last.as_deref(), &page.entries)?;
         if let Some(last) = page.entries.last() {

@@ -31,7 +31,7 @@ impl Turns {
     pub fn learn(&mut self, page: &ListPage, shared: usize) {
         let mut places: Vec<BTreeSet<char>> = Vec::new();
         for key in some(page) {
-            for (at, c) in key.chars().skip(shared).enumerate() {
+            for (at, c) in key.chars().skip(shared).take(LEARNT).enumerate() {
                 if at == places.len() {
                     places.push(BTreeSet::new());
                 }
@@ -129,6 +129,9 @@ impl Known<'_> {
     }
 }
 
+/// Places of a page's keys that are learnt from.
+const LEARNT: usize = 64;
+
 /// Characters that say where a key lies: more would not change it.
 const PLACES: usize = 12;
 
@@ -168,16 +171,23 @@ pub fn first_difference(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-/// Proposes a cut between `low` (exclusive) and `high`, at a position up to `depth`, the deepest
-/// at which a cut can pay; `None` if there is no such place.
+/// Proposes a cut between `low` (exclusive) and `high`, at a position from `fixed`, how many
+/// characters all keys share in any case, to `depth`, the deepest at which a cut can pay; `None` if
+/// there is no such place.
 #[must_use]
-pub fn cut(low: &str, high: Option<&str>, depth: usize, known: Known<'_>) -> Option<Cut> {
+pub fn cut(
+    low: &str,
+    high: Option<&str>,
+    fixed: usize,
+    depth: usize,
+    known: Known<'_>,
+) -> Option<Cut> {
     let low: Vec<char> = low.chars().collect();
     let make = |position: usize, last: char| Cut {
         at: low[..position].iter().chain([&last]).collect(),
         depth: position,
     };
-    let mut first = 0;
+    let mut first = fixed;
     if let Some(high) = high {
         let high: Vec<char> = high.chars().collect();
         let common = low.iter().zip(&high).take_while(|(a, b)| a == b).count();
@@ -185,7 +195,7 @@ pub fn cut(low: &str, high: Option<&str>, depth: usize, known: Known<'_>) -> Opt
         if let Some(middle) = known.between(low.get(common).copied(), Some(high_char)) {
             return Some(make(common, middle));
         }
-        first = common + 1;
+        first = first.max(common + 1);
     }
     if low.is_empty() || first > depth || first >= low.len() {
         return None;
@@ -246,7 +256,7 @@ mod tests {
 
     fn cut(low: &str, high: Option<&str>, depth: usize, shared: &Alphabet) -> Option<Cut> {
         let own = &Turns::default();
-        super::cut(low, high, depth, Known { own, shared })
+        super::cut(low, high, 0, depth, Known { own, shared })
     }
 
     #[test]
@@ -270,7 +280,7 @@ mod tests {
         own.learn(&page((0..1_000).map(|n| format!("part-{n:05}.gz"))), 7);
         let shared = &alphabet("0123456789abcdef");
         let cut = |low, high| {
-            super::cut(low, high, 7, Known { own: &own, shared })
+            super::cut(low, high, 0, 7, Known { own: &own, shared })
                 .unwrap()
                 .at
         };
@@ -286,6 +296,15 @@ mod tests {
         assert!(left < 0.1, "{left}");
         let left = known.pages_left("part-00000.gz", "part-00999.gz", "part-05");
         assert!((3.5..4.5).contains(&left), "{left}");
+    }
+
+    #[test]
+    fn what_all_keys_share_is_not_tested() {
+        let low = "backup/0123";
+        let own = &Turns::default();
+        let shared = &alphabet("0123456789");
+        let cut = super::cut(low, None, 7, 8, Known { own, shared }).unwrap();
+        assert_eq!(cut.at, "backup/5");
     }
 
     #[test]

@@ -6,19 +6,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Error as IoError;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use rustix::fs;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::spec::Durability;
 use skyhaul_model::{Error, ErrorKind, Hasher, Result, Side};
 
 use super::blocking;
 use super::disk::Disk;
-use super::upload::{Upload, gone, open_for_parts};
+use super::upload::{Upload, gone, is_open, open_for_parts};
 use crate::store::{PartStream, PartWrite, UploadToken};
 
 /// Bytes that are gathered before they are written: enough that handing them to a thread that may
@@ -33,7 +32,8 @@ impl OpenFiles {
     /// The file of that name, opened by `open` if no other part holds it.
     fn share(&self, name: &str, open: impl FnOnce() -> Result<File>) -> Result<Arc<PartFile>> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(file) = files.get(name).and_then(Weak::upgrade) {
+        let usable = |file: &Arc<PartFile>| !file.has_failed.load(Ordering::Acquire);
+        if let Some(file) = files.get(name).and_then(Weak::upgrade).filter(usable) {
             return Ok(file);
         }
         files.retain(|_, file| file.strong_count() > 0);
@@ -41,6 +41,7 @@ impl OpenFiles {
             file: open()?,
             begun: AtomicU64::new(0),
             flushed: Mutex::default(),
+            has_failed: AtomicBool::new(false),
         });
         files.insert(name.to_owned(), Arc::downgrade(&file));
         Ok(file)
@@ -55,6 +56,8 @@ struct PartFile {
     /// Flushes that were begun.
     begun: AtomicU64,
     flushed: Mutex<Flushed>,
+    /// Whether a flush failed: parts that begin later take another descriptor.
+    has_failed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +91,7 @@ impl PartFile {
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         self.file.sync_data().inspect_err(|error| {
             flushed.failed = error.raw_os_error();
+            self.has_failed.store(true, Ordering::Release);
         })?;
         flushed.number = number;
         Ok(())
@@ -99,6 +103,7 @@ impl PartFile {
 struct Part {
     disk: Arc<Disk>,
     key: Arc<str>,
+    temp: Arc<str>,
     file: Arc<PartFile>,
     number: u32,
     offset: u64,
@@ -124,6 +129,7 @@ impl Part {
             .share(&upload.temp, || open_for_parts(&disk, &path, &upload, key))?;
         Ok(Self {
             key: key.into(),
+            temp: upload.temp.into(),
             disk,
             file,
             number,
@@ -146,12 +152,8 @@ impl Part {
                     .io_fault(&self.key, "flush the part to disk", error)
             })?;
         }
-        // Aborted meanwhile: nobody will ever see these bytes.
-        let stat = fs::fstat(&self.file.file).map_err(|errno| {
-            self.disk
-                .fault(&self.key, "look at the temporary file", errno)
-        })?;
-        if stat.st_nlink == 0 {
+        // Aborted or finished meanwhile: these bytes are no part of it.
+        if !is_open(&self.disk, &self.key, &self.temp, &self.file.file)? {
             return Err(gone(&self.disk, &self.key));
         }
         Ok(PartReceipt {
@@ -293,6 +295,7 @@ mod tests {
             file,
             begun: AtomicU64::new(0),
             flushed: Mutex::default(),
+            has_failed: AtomicBool::new(false),
         }
     }
 

@@ -136,6 +136,21 @@ pub(super) fn open_for_parts(
     open_temp(disk, &directory, &upload.temp, key)?.ok_or_else(|| gone(disk, key))
 }
 
+/// Whether the temporary file is there still, and is this one.
+pub(super) fn is_open(disk: &Disk, key: &str, temp: &str, file: &File) -> Result<bool> {
+    let path = parse(disk, key)?;
+    let Some(directory) = directory(disk, &path, key)? else {
+        return Ok(false);
+    };
+    let look = |errno| disk.fault(key, "look at the temporary file", errno);
+    let ours = fs::fstat(file).map_err(look)?;
+    match fs::statat(directory, temp, fs::AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok((found.st_dev, found.st_ino) == (ours.st_dev, ours.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(errno) => Err(look(errno)),
+    }
+}
+
 /// Gives the file its name once all its bytes are there.
 pub(super) fn finish(
     disk: &Disk,
