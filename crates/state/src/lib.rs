@@ -2,7 +2,9 @@
 //! suite checks every backend.
 
 mod fault;
+pub mod operation;
 pub mod segments;
+pub mod service;
 mod sqlite;
 pub mod state;
 pub mod suite;

@@ -80,7 +80,7 @@ pub enum Submitted {
 }
 
 /// A change of a transfer's row; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferChange {
     /// New status.
     pub status: Option<TransferStatus>,
@@ -89,7 +89,18 @@ pub struct TransferChange {
     /// New attempt.
     pub attempt: Option<u32>,
     /// New error (the inner `None` clears it).
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given"
+    )]
     pub error: Option<Option<String>>,
+}
+
+/// A field that is there, also as `null`.
+#[allow(clippy::option_option, reason = "what the field it reads is")]
+fn given<'de, D: serde::Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(field).map(Some)
 }
 
 /// What a range's listing has counted so far. All fields add up.
@@ -165,7 +176,7 @@ pub enum ListSegmentKind {
 }
 
 /// What one slice of listing found: published as a whole or not at all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publication {
     /// New cursor.
     pub cursor: Option<String>,
@@ -216,7 +227,7 @@ pub struct GroupRow {
 }
 
 /// Chunks that were finished.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// The chunks.
     pub done: Bitmap,
@@ -517,7 +528,7 @@ pub trait TransferState: Debug + Send + Sync {
 }
 
 /// An upload about to be opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewUpload {
     /// Its key.
     pub key: UploadKey,

@@ -8,7 +8,7 @@ use skyhaul_model::{HolderId, TransferId};
 
 use super::Run;
 use super::model::Model;
-use super::operation::{Operation, Reply};
+use crate::operation::{Operation, Reply};
 use crate::{GroupRow, ListSegmentKind, Record, TransferState, UploadStatus};
 
 /// Learns where the backend put groups that were just added: each in one shard, in a place of its
@@ -45,12 +45,13 @@ pub(super) async fn place(model: &mut Model, state: &dyn TransferState) -> Resul
 impl Run {
     /// Reads all there is through one handle.
     pub(super) async fn audit(&mut self) -> Result<(), String> {
-        self.apply(&Operation::Transfers).await?;
+        let _ = self.apply(&Operation::Transfers).await?;
         let ids: Vec<_> = self.model.transfers.keys().cloned().collect();
         for id in ids {
-            self.apply(&Operation::Transfer(id.clone())).await?;
+            let _ = self.apply(&Operation::Transfer(id.clone())).await?;
             for kind in [ListSegmentKind::Outcomes, ListSegmentKind::Deletes] {
-                self.apply(&Operation::ListSegments(id.clone(), kind))
+                let _ = self
+                    .apply(&Operation::ListSegments(id.clone(), kind))
                     .await?;
             }
             self.audit_ranges(&id).await?;
@@ -62,7 +63,7 @@ impl Run {
 
     /// Ranges cover all keys, each once.
     async fn audit_ranges(&mut self, id: &TransferId) -> Result<(), String> {
-        let Reply::Ranges(mut rows) = self.apply(&Operation::Ranges(id.clone())).await? else {
+        let Ok(Reply::Ranges(mut rows)) = self.apply(&Operation::Ranges(id.clone())).await? else {
             return Err(format!("{id}: no ranges"));
         };
         rows.sort_by(|a, b| a.after.cmp(&b.after));
@@ -90,7 +91,7 @@ impl Run {
         let (mut counts, mut after) = (Counts::default(), None);
         loop {
             let page = Operation::Uploads(id.clone(), all.clone(), after.clone(), limit);
-            let Reply::Uploads(rows) = self.apply(&page).await? else {
+            let Ok(Reply::Uploads(rows)) = self.apply(&page).await? else {
                 return Err(format!("{id}: no uploads"));
             };
             let Some(last) = rows.last() else {
@@ -98,7 +99,8 @@ impl Run {
             };
             after = Some(last.key.clone());
             for row in rows {
-                self.apply(&Operation::Upload(id.clone(), row.key.clone()))
+                let _ = self
+                    .apply(&Operation::Upload(id.clone(), row.key.clone()))
                     .await?;
                 if let Some(result) = row.result {
                     counts += result.counts;
@@ -140,7 +142,8 @@ impl Run {
                 ));
             }
         }
-        let Reply::Progress(progress) = self.apply(&Operation::Progress(id.clone())).await? else {
+        let Ok(Reply::Progress(progress)) = self.apply(&Operation::Progress(id.clone())).await?
+        else {
             return Err(format!("{id}: no progress"));
         };
         let summed = (rows.len() as u64, ended, chunks, done);
@@ -166,7 +169,7 @@ impl Run {
             let mut after = None;
             loop {
                 let page = Operation::Groups(id.clone(), shard, None, after, limit);
-                let Reply::Groups(rows) = self.apply(&page).await? else {
+                let Ok(Reply::Groups(rows)) = self.apply(&page).await? else {
                     return Err(format!("{id}: no groups"));
                 };
                 let Some(last) = rows.last() else { break };
@@ -192,7 +195,8 @@ impl Run {
                 let claim = Operation::Claim(id.clone(), shard, heir.clone(), None);
                 while self.finish(&id, &claim).await?.is_some() {}
             }
-            let Reply::Progress(progress) = self.apply(&Operation::Progress(id.clone())).await?
+            let Ok(Reply::Progress(progress)) =
+                self.apply(&Operation::Progress(id.clone())).await?
             else {
                 return Err(format!("{id}: no progress"));
             };
@@ -211,7 +215,7 @@ impl Run {
         id: &TransferId,
         lease: &Operation,
     ) -> Result<Option<GroupId>, String> {
-        let Reply::Group(Some(row)) = self.apply(lease).await? else {
+        let Ok(Reply::Group(Some(row))) = self.apply(lease).await? else {
             return Ok(None);
         };
         let Some(held) = row.lease else {
@@ -227,13 +231,14 @@ impl Run {
             follow_up: Vec::new(),
             supersede: None,
         };
-        self.apply(&Operation::Record(
-            id.clone(),
-            row.id,
-            held,
-            Box::new(record),
-        ))
-        .await?;
+        let _ = self
+            .apply(&Operation::Record(
+                id.clone(),
+                row.id,
+                held,
+                Box::new(record),
+            ))
+            .await?;
         Ok(Some(row.id))
     }
 }

@@ -10,7 +10,7 @@ use skyhaul_model::{HolderId, Location, Scheme, TransferId};
 
 use super::dice::Dice;
 use super::model::{Model, Transfer};
-use super::operation::{Operation, Reply};
+use crate::operation::{Operation, Reply};
 use crate::{
     ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Publication, Record, TransferChange,
     TransferStatus, UploadKey, UploadResult, UploadStatus,
@@ -487,6 +487,7 @@ fn spec(variant: u64) -> TransferSpec {
 }
 
 /// The specification of transfers that are not generated.
-pub(crate) fn plain_spec() -> TransferSpec {
+#[must_use]
+pub fn plain_spec() -> TransferSpec {
     spec(0)
 }

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
 use skyhaul_model::{ErrorKind, HolderId, TransferId};
 
-use super::operation::{Operation, Reply};
+use crate::operation::{Operation, Reply};
 use crate::{
     GroupRow, ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Progress, Publication,
     RangeRow, Record, TransferChange, TransferRow, TransferStatus, UploadKey, UploadResult,
     UploadRow, UploadStatus,
 };
 
-type Answer<T> = Result<T, ErrorKind>;
+/// What a call gives, by the trait.
+pub(super) type Answer<T> = Result<T, ErrorKind>;
 
 /// A listing range.
 #[derive(Debug, Clone)]
@@ -59,13 +60,6 @@ fn same(held: Option<&Lease>, lease: &Lease) -> bool {
 }
 
 impl Model {
-    pub(super) fn apply(&mut self, operation: &Operation) -> Reply {
-        match self.answer(operation) {
-            Ok(reply) => reply,
-            Err(kind) => Reply::Error(kind),
-        }
-    }
-
     fn of(&mut self, id: &TransferId) -> Answer<&mut Transfer> {
         self.transfers.get_mut(id).ok_or(ErrorKind::NotFound)
     }
@@ -79,7 +73,7 @@ impl Model {
     }
 
     #[allow(clippy::too_many_lines)] // one arm for each method of the trait
-    fn answer(&mut self, operation: &Operation) -> Answer<Reply> {
+    pub(super) fn answer(&mut self, operation: &Operation) -> Answer<Reply> {
         let group = |row| Reply::Group(Some(row));
         let upload = |row| Reply::Upload(Some(Box::new(row)));
         Ok(match operation.clone() {
