@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tools", type=words, help="names, comma separated (--list shows)")
     parser.add_argument("--only", help="rows whose server/pinning/workload/tool holds this text")
     parser.add_argument("--add", action="store_true",
-                        help="keep the rows of the last results that are not measured now")
+                        help="keep the last results of rows and tools that are not measured now")
     parser.add_argument("--quick", action="store_true", help="small sizes: a smoke test")
     parser.add_argument("--verify", action="store_true", help="memory server checks every byte")
     parser.add_argument("--work", type=pathlib.Path, default=HERE.parent / ".testbench/bench",
@@ -77,8 +77,8 @@ def main() -> int:
 
     def keep(record: dict) -> None:
         records.append(record)
-        measured = {r["row"] for r in records}
-        others = [r for r in earlier.get("records", []) if r["row"] not in measured]
+        measured = {(r["row"], r["tool"]) for r in records}
+        others = [r for r in earlier.get("records", []) if (r["row"], r["tool"]) not in measured]
         results = {"machine": machine.describe(),
                    "versions": earlier.get("versions", {}) | tools.versions(chosen),
                    "quick": options.quick, "records": others + records}

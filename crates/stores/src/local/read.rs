@@ -21,7 +21,7 @@ use super::{blocking, identity, marker};
 use crate::store::{ObjectReader, ReadRequest};
 
 /// Bytes a frame: what is read in one go and handed on.
-const FRAME: u64 = 512 << 10;
+const FRAME: u64 = 1 << 20;
 
 /// A file under way, from `offset` to `end` bytes.
 struct Cursor {
