@@ -1,0 +1,30 @@
+//! Who a gateway is on the wire.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One start of one gateway process: random, never used again. Keys are derived from it, so a
+/// gateway that is started anew has other keys, and nothing sent to its former self opens.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GatewayId(pub [u8; 16]);
+
+impl GatewayId {
+    /// A new identity, from the system's source of chance.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(rand::random())
+    }
+}
+
+impl fmt::Display for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for GatewayId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GatewayId({self})")
+    }
+}
