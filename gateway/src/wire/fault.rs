@@ -2,8 +2,6 @@
 
 use std::io;
 
-use skyhaul_model::{Error, ErrorKind, Side};
-
 /// What went wrong on the wire. Each is logged once, with its peer, by whoever ends what it ends.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -31,28 +29,7 @@ pub enum WireError {
     /// A segment cannot be opened: forged, replayed, reordered, for somebody else, or damaged.
     #[error("a segment is forged, damaged, out of order or for somebody else")]
     Segment,
-    /// A stream was there before.
-    #[error("a stream was sent before")]
-    Replayed,
     /// What one key may seal is used up.
     #[error("too much for one key")]
     Exhausted,
-}
-
-impl WireError {
-    /// The project's error for it.
-    #[must_use]
-    pub fn on(self, side: Side) -> Error {
-        let kind = match self {
-            Self::Io(_) => ErrorKind::Unreachable,
-            Self::TooSlow => ErrorKind::Timeout,
-            Self::NoGateway | Self::Version(_) => ErrorKind::Unsupported,
-            Self::NoMember => ErrorKind::AccessDenied,
-            Self::Header | Self::Segment | Self::Replayed => ErrorKind::Corrupt,
-            Self::Malformed(_) => ErrorKind::Invalid,
-            Self::Exhausted => ErrorKind::Internal,
-        };
-        let text = self.to_string();
-        Error::new(side, kind, text).cause(self)
-    }
 }

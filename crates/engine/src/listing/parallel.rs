@@ -34,9 +34,7 @@ pub async fn list_unordered(
         let (pages, cuts, permits) = (pages.clone(), cuts.clone(), Arc::clone(&permits));
         tasks.spawn(async move {
             loop {
-                let most = split::cuts_at_once(permits.available_permits(), width);
-                let free = (0..most).map_while(|_| permits.try_acquire().ok());
-                let free: Vec<_> = free.collect();
+                let free = split::take_permits(&permits, width);
                 let (page, rights) = scan.next(free.len()).await?;
                 for (right, permit) in rights.into_iter().zip(free) {
                     permit.forget();

@@ -43,9 +43,7 @@ impl Pool {
         if !is_splittable || self.waiting.load(Ordering::Relaxed) > 0 {
             return Vec::new();
         }
-        let free = self.permits.available_permits();
-        let most = split::cuts_at_once(free, self.engine.limits.checkers);
-        (0..most).map_while(|_| self.idle_permit()).collect()
+        split::take_permits(&self.permits, self.engine.limits.checkers)
     }
 
     /// A permit to begin another range, if one is free.

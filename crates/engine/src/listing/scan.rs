@@ -104,6 +104,7 @@ impl Scan {
             let upto = upto.replace(cut.at.clone());
             probe(&self.store, &self.shared, &self.prefix, upto, &cut.at)
         });
+        let is_new = self.ready.is_none();
         let probes = futures::future::join_all(probes.collect::<Vec<_>>());
         let (page, found) = tokio::join!(fetch(self.ready.take(), &mut self.lister), probes);
         let page = page?;
@@ -114,27 +115,45 @@ impl Scan {
                 None => self.end = Some(proposal.at),
             }
         }
-        Ok((self.accept(page)?, rights))
+        let page = self.accept(page)?;
+        if let (true, Some(page)) = (is_new, &page) {
+            self.learn(page);
+        }
+        Ok((page, rights))
     }
 
     fn give_away(&mut self, cut: split::Cut, lister: Box<dyn Lister>, first: ListPage) -> Self {
-        let mut turns = Turns::default();
-        turns.learn(&first, spread(&first).unwrap_or_default());
-        Self {
+        let mut right = Self {
             store: Arc::clone(&self.store),
             shared: Arc::clone(&self.shared),
             prefix: self.prefix.clone(),
             upto: self.upto.replace(cut.at.clone()),
             end: self.end.take(),
             lister,
-            ready: Some(first),
+            ready: None,
             first: None,
             last: Some(cut.at),
             hint: cut.depth,
             spread: cut.depth,
-            turns,
+            turns: Turns::default(),
             learnt: 0,
             ended: false,
+        };
+        right.learn(&first);
+        right.ready = Some(first);
+        right
+    }
+
+    /// Learns which characters take turns, once from each page.
+    fn learn(&mut self, page: &ListPage) {
+        if self.learnt < LEARNT
+            && self.store.capabilities().splittable_listing
+            && let Some(spread) = spread(page)
+        {
+            self.learnt += 1;
+            let places = split::places(page, spread);
+            self.turns.learn(&places);
+            self.shared.alphabet().learn(page, spread, &places);
         }
     }
 
@@ -210,11 +229,6 @@ impl Scan {
         }
         if let Some(spread) = spread(&page) {
             self.spread = spread;
-            if self.learnt < LEARNT && self.store.capabilities().splittable_listing {
-                self.learnt += 1;
-                self.turns.learn(&page, spread);
-                self.shared.alphabet().learn(&page, spread);
-            }
         }
         check_order(&*self.store, self.last.as_deref(), &page.entries)?;
         if let Some(last) = page.entries.last() {

@@ -88,7 +88,7 @@ impl Lister for Pages {
     }
 }
 
-fn entry(key: &str) -> ObjectEntry {
+pub(super) fn entry(key: &str) -> ObjectEntry {
     ObjectEntry {
         key: key.to_owned(),
         size: 1,

@@ -9,8 +9,10 @@
 //! moves down). So a prefix of n characters costs about log2(n) probes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use skyhaul_stores::ListPage;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Characters that occur in keys; bounded, because only their order and spread matter.
 #[derive(Debug, Clone, Default)]
@@ -27,17 +29,8 @@ pub struct Turns(BTreeMap<char, BTreeSet<char>>);
 impl Turns {
     const MOST: usize = 256;
 
-    /// Learns from a page whose keys share their first `shared` characters.
-    pub fn learn(&mut self, page: &ListPage, shared: usize) {
-        let mut places: Vec<BTreeSet<char>> = Vec::new();
-        for key in some(page) {
-            for (at, c) in key.chars().skip(shared).take(LEARNT).enumerate() {
-                if at == places.len() {
-                    places.push(BTreeSet::new());
-                }
-                places[at].insert(c);
-            }
-        }
+    /// Learns from the places of a page.
+    pub fn learn(&mut self, places: &[BTreeSet<char>]) {
         for place in places.iter().filter(|place| place.len() > 1) {
             for c in place {
                 if self.0.len() < Self::MOST || self.0.contains_key(c) {
@@ -51,6 +44,22 @@ impl Turns {
     }
 }
 
+/// The characters that some keys of a page have at each place behind the first `shared`, which all
+/// of them share.
+#[must_use]
+pub fn places(page: &ListPage, shared: usize) -> Vec<BTreeSet<char>> {
+    let mut places: Vec<BTreeSet<char>> = Vec::new();
+    for key in some(page) {
+        for (at, c) in key.chars().skip(shared).take(LEARNT).enumerate() {
+            if at == places.len() {
+                places.push(BTreeSet::new());
+            }
+            places[at].insert(c);
+        }
+    }
+    places
+}
+
 /// Some keys of a page, from all over it.
 fn some(page: &ListPage) -> impl Iterator<Item = &str> {
     let every = (page.entries.len() / 16).max(1);
@@ -61,15 +70,15 @@ fn some(page: &ListPage) -> impl Iterator<Item = &str> {
 impl Alphabet {
     const MOST: usize = 1_024;
 
-    /// Learns from a page whose keys share their first `shared` characters.
-    pub fn learn(&mut self, page: &ListPage, shared: usize) {
+    /// Learns from a page whose keys share their first `shared` characters, and from its places.
+    pub fn learn(&mut self, page: &ListPage, shared: usize, places: &[BTreeSet<char>]) {
         for (nth, key) in some(page).enumerate() {
             if self.all.len() < Self::MOST {
                 let known = if nth == 0 { 0 } else { shared };
                 self.all.extend(key.chars().skip(known));
             }
         }
-        self.turns.learn(page, shared);
+        self.turns.learn(places);
     }
 }
 
@@ -145,10 +154,16 @@ fn middle(of: &BTreeSet<char>, low: Option<char>, high: Option<char>) -> Option<
     of.range(range).nth(count / 2).copied()
 }
 
+/// Permits for the ranges that one range may give away now, of `width` list calls at a time.
+pub(crate) fn take_permits(permits: &Arc<Semaphore>, width: usize) -> Vec<OwnedSemaphorePermit> {
+    let most = cuts_at_once(permits.available_permits(), width);
+    let take = |_| Arc::clone(permits).try_acquire_owned().ok();
+    (0..most).map_while(take).collect()
+}
+
 /// How many cuts a range may try at once, of `width` calls of which `free` are not under way: its
 /// share of the free ones.
-#[must_use]
-pub fn cuts_at_once(free: usize, width: usize) -> usize {
+fn cuts_at_once(free: usize, width: usize) -> usize {
     let ranges = width.saturating_sub(free).max(1);
     (free / ranges).clamp(free.min(1), MOST_CUTS)
 }
@@ -226,30 +241,22 @@ fn successor(c: char) -> Option<char> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use skyhaul_model::{ObjectEntry, Pin};
-
+    use super::super::simulated::entry;
     use super::*;
+    use proptest::prelude::*;
 
     /// An alphabet whose characters all take turns.
     fn alphabet(text: &str) -> Alphabet {
         let mut alphabet = Alphabet::default();
         let keys = text.chars().map(String::from);
-        alphabet.learn(&page(keys), 0);
+        let page = page(keys);
+        alphabet.learn(&page, 0, &places(&page, 0));
         alphabet
     }
 
     fn page(keys: impl Iterator<Item = String>) -> ListPage {
-        let entries = keys.map(|key| ObjectEntry {
-            key,
-            size: 1,
-            mtime: jiff::Timestamp::UNIX_EPOCH,
-            pin: Pin::default(),
-            storage_class: None,
-            archived: false,
-        });
         ListPage {
-            entries: entries.collect(),
+            entries: keys.map(|key| entry(&key)).collect(),
             refused: Vec::new(),
         }
     }
@@ -277,7 +284,8 @@ mod tests {
     #[test]
     fn what_takes_turns_with_digits_are_digits() {
         let mut own = Turns::default();
-        own.learn(&page((0..1_000).map(|n| format!("part-{n:05}.gz"))), 7);
+        let page = page((0..1_000).map(|n| format!("part-{n:05}.gz")));
+        own.learn(&places(&page, 7));
         let shared = &alphabet("0123456789abcdef");
         let cut = |low, high| {
             super::cut(low, high, 0, 7, Known { own: &own, shared })

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Error as IoError;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
@@ -32,7 +32,7 @@ impl OpenFiles {
     /// The file of that name, opened by `open` if no other part holds it.
     fn share(&self, name: &str, open: impl FnOnce() -> Result<File>) -> Result<Arc<PartFile>> {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |file: &Arc<PartFile>| !file.has_failed.load(Ordering::Acquire);
+        let usable = |file: &Arc<PartFile>| file.failed.get().is_none();
         if let Some(file) = files.get(name).and_then(Weak::upgrade).filter(usable) {
             return Ok(file);
         }
@@ -41,7 +41,7 @@ impl OpenFiles {
             file: open()?,
             begun: AtomicU64::new(0),
             flushed: Mutex::default(),
-            has_failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
         });
         files.insert(name.to_owned(), Arc::downgrade(&file));
         Ok(file)
@@ -55,17 +55,11 @@ struct PartFile {
     file: File,
     /// Flushes that were begun.
     begun: AtomicU64,
-    flushed: Mutex<Flushed>,
-    /// Whether a flush failed: parts that begin later take another descriptor.
-    has_failed: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct Flushed {
     /// The number of the last flush that ended well.
-    number: u64,
-    /// What an earlier flush failed with, if that has a number: whose bytes were lost is unknown.
-    failed: Option<i32>,
+    flushed: Mutex<u64>,
+    /// What a flush failed with: whose bytes were lost is unknown. Parts that begin later take
+    /// another descriptor.
+    failed: OnceLock<i32>,
 }
 
 impl PartFile {
@@ -82,18 +76,19 @@ impl PartFile {
     fn flush(&self) -> Result<(), IoError> {
         let before = self.begun.load(Ordering::Acquire);
         let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(number) = flushed.failed {
-            return Err(IoError::from_raw_os_error(number));
+        if let Some(number) = self.failed.get() {
+            return Err(IoError::from_raw_os_error(*number));
         }
-        if flushed.number > before {
+        if *flushed > before {
             return Ok(());
         }
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         self.file.sync_data().inspect_err(|error| {
-            flushed.failed = error.raw_os_error();
-            self.has_failed.store(true, Ordering::Release);
+            // A system call's error has a number.
+            self.failed
+                .get_or_init(|| error.raw_os_error().unwrap_or_default());
         })?;
-        flushed.number = number;
+        *flushed = number;
         Ok(())
     }
 }
@@ -295,7 +290,7 @@ mod tests {
             file,
             begun: AtomicU64::new(0),
             flushed: Mutex::default(),
-            has_failed: AtomicBool::new(false),
+            failed: OnceLock::new(),
         }
     }
 
@@ -311,12 +306,12 @@ mod tests {
         });
         let begun = file.begun.load(Ordering::Acquire);
         assert!((1..=8).contains(&begun), "{begun}");
-        assert_eq!(file.flushed.lock().unwrap().number, begun);
+        assert_eq!(*file.flushed.lock().unwrap(), begun);
         // Whoever comes afterwards is not served by what was.
         file.flush().unwrap();
         assert_eq!(file.begun.load(Ordering::Acquire), begun + 1);
         // One that has begun since whoever waits looked serves them.
-        file.flushed.lock().unwrap().number = begun + 2;
+        *file.flushed.lock().unwrap() = begun + 2;
         file.flush().unwrap();
         assert_eq!(file.begun.load(Ordering::Acquire), begun + 1);
     }

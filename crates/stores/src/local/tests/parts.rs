@@ -1,6 +1,6 @@
 //! Parts that are written while they come.
 
-use futures::StreamExt as _;
+use futures::{SinkExt as _, StreamExt as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Hasher};
@@ -91,8 +91,8 @@ async fn a_part_of_an_upload_that_was_aborted_meanwhile_is_none() {
     let (bytes, token) = upload(&bench, 1).await;
     let (store, all) = (&bench.store, frames(&slice(&bytes, 1)));
     let mut stream = part(1, Vec::new());
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    stream.body = tokio_stream(receiver);
+    let (mut sender, receiver) = futures::channel::mpsc::channel(0);
+    stream.body = receiver.boxed();
     let writing = write(&bench, &token, stream);
     let aborting = async {
         let last = all.len() - 1;
@@ -107,13 +107,4 @@ async fn a_part_of_an_upload_that_was_aborted_meanwhile_is_none() {
     let (written, ()) = tokio::join!(writing, aborting);
     assert_eq!(kind(written), ErrorKind::UploadGone);
     assert_eq!(names_on_disk(bench.directory.path()), ["d/"]);
-}
-
-fn tokio_stream(
-    receiver: tokio::sync::mpsc::Receiver<Result<Bytes>>,
-) -> futures::stream::BoxStream<'static, Result<Bytes>> {
-    futures::stream::unfold(receiver, |mut receiver| async {
-        Some((receiver.recv().await?, receiver))
-    })
-    .boxed()
 }
