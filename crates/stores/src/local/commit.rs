@@ -25,19 +25,21 @@ pub(super) fn publish(
     key: &str,
     condition: &Condition,
 ) -> Result<()> {
+    let rename = |flags| fs::renameat_with(&directory, temp, &directory, name, flags);
+    // Mostly there is nothing yet, and need not be looked for.
+    if *condition == Condition::None && rename(RenameFlags::NOREPLACE).is_ok() {
+        return Ok(());
+    }
     check_target(disk, &directory, name, key, condition)?;
     let renamed = match condition {
-        Condition::Absent => {
-            let noreplace = RenameFlags::NOREPLACE;
-            match fs::renameat_with(&directory, temp, &directory, name, noreplace) {
-                // Not every file system can; a hard link cannot replace either.
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    fs::linkat(&directory, temp, &directory, name, AtFlags::empty())
-                        .and_then(|()| fs::unlinkat(&directory, temp, AtFlags::empty()))
-                }
-                other => other,
+        Condition::Absent => match rename(RenameFlags::NOREPLACE) {
+            // Not every file system can; a hard link cannot replace either.
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                fs::linkat(&directory, temp, &directory, name, AtFlags::empty())
+                    .and_then(|()| fs::unlinkat(&directory, temp, AtFlags::empty()))
             }
-        }
+            other => other,
+        },
         Condition::None | Condition::Is(_) => fs::renameat(&directory, temp, &directory, name),
     };
     match renamed {
@@ -174,9 +176,11 @@ fn appear(disk: &Disk, item: &Waiting, last: &mut Option<(String, OwnedFd)>) -> 
             // A bundle's files are mostly neighbours.
             let open = match last.take() {
                 Some((name, open)) if name == path.directory => open,
-                _ => disk
-                    .open_directory(path.directory)
-                    .map_err(|errno| disk.fault(key, "open its directory", errno))?,
+                _ => match disk.open_directory(path.directory) {
+                    Ok(open) => open,
+                    Err(Errno::NOENT) => return Err(removed(disk, key)),
+                    Err(errno) => return Err(disk.fault(key, "open its directory", errno)),
+                },
             };
             let (_, open) = last.insert((path.directory.to_owned(), open));
             match fs::statat(&*open, temp, AtFlags::SYMLINK_NOFOLLOW) {
@@ -191,13 +195,17 @@ fn appear(disk: &Disk, item: &Waiting, last: &mut Option<(String, OwnedFd)>) -> 
                     return Err(disk.error(ErrorKind::Corrupt, key, message));
                 }
                 Err(Errno::NOENT) if is_published(&*open, path.name, identity) => {}
-                Err(Errno::NOENT) => {
-                    let message = "the temporary file was removed before it got its name";
-                    return Err(disk.error(ErrorKind::Service, key, message).retryable(true));
-                }
+                Err(Errno::NOENT) => return Err(removed(disk, key)),
                 Err(errno) => return Err(disk.fault(key, "look at the temporary file", errno)),
             }
             Ok(path.directory.to_owned())
         }
     }
+}
+
+/// The error for a staged file that is no longer where it was made.
+fn removed(disk: &Disk, key: &str) -> Error {
+    disk.forget_recent();
+    let message = "the temporary file was removed before it got its name";
+    disk.error(ErrorKind::Service, key, message).retryable(true)
 }

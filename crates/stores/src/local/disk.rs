@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{self, AtFlags, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
@@ -14,6 +14,7 @@ use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
 use super::fault::{fault, io_fault};
 use super::key::{KeyPath, ancestors};
 use super::parts::OpenFiles;
+use super::workers::Workers;
 
 /// For new directories and files, less the process's mask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
@@ -47,7 +48,11 @@ pub(super) struct Disk {
     pub(super) transfer: TransferId,
     /// Temporary files into which parts are being written.
     pub(super) open_files: OpenFiles,
+    /// Who makes the short calls.
+    pub(super) workers: Arc<Workers>,
     root_fd: OnceLock<OwnedFd>,
+    /// The directory that files were last made in: the next one is mostly made there, too.
+    recent: Mutex<Option<(String, Arc<OwnedFd>)>>,
 }
 
 impl Disk {
@@ -65,7 +70,9 @@ impl Disk {
             links,
             transfer,
             open_files: OpenFiles::default(),
+            workers: Arc::default(),
             root_fd: OnceLock::new(),
+            recent: Mutex::new(None),
         }
     }
 
@@ -202,6 +209,24 @@ impl Disk {
             key,
             "its directory is removed as often as it is made",
         ))
+    }
+
+    /// The directory, if files were made in it last. It may have been deleted or moved since.
+    pub(super) fn recent(&self, path: &str) -> Option<Arc<OwnedFd>> {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let (name, open) = recent.as_ref()?;
+        (name == path).then(|| Arc::clone(open))
+    }
+
+    /// Remembers the directory that files are made in.
+    pub(super) fn keep_recent(&self, path: &str, directory: &Arc<OwnedFd>) {
+        let kept = (path.to_owned(), Arc::clone(directory));
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+    }
+
+    /// Remembers none: a file is not where it was made.
+    pub(super) fn forget_recent(&self) {
+        *self.recent.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Names the file or link that stands where a directory is needed.

@@ -28,6 +28,7 @@ mod temp;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -94,11 +95,21 @@ impl LocalStore {
 
     /// Removes all temporary files of this store's transfer under the root; how many there were.
     pub async fn sweep_tree(&self) -> Result<u64> {
-        self.run(sweep::tree).await
+        self.run_long(sweep::tree).await
     }
 
-    /// Runs file system work where it may block.
+    /// Runs file system work that is mostly short.
     async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let disk = Arc::clone(&self.disk);
+        let workers = Arc::clone(&disk.workers);
+        workers.run(move || work(&disk)).await
+    }
+
+    /// Runs file system work that may take long: it waits for the disk, or walks through much.
+    async fn run_long<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Disk) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -115,7 +126,7 @@ impl LocalStore {
     }
 }
 
-/// Runs work on the threads that may block.
+/// Runs work on a thread of its own.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -178,7 +189,7 @@ impl Store for LocalStore {
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
         let count = staged.len();
         match self
-            .run(move |disk| Ok(commit::commit(disk, &staged)))
+            .run_long(move |disk| Ok(commit::commit(disk, &staged)))
             .await
         {
             Ok(results) => results,
@@ -230,7 +241,7 @@ impl Store for LocalStore {
     ) -> Result<PutReceipt> {
         let (key, token) = (key.to_owned(), token.clone());
         let (parts, condition) = (parts.to_vec(), condition.clone());
-        self.run(move |disk| upload::finish(disk, &key, &token, &parts, &condition))
+        self.run_long(move |disk| upload::finish(disk, &key, &token, &parts, &condition))
             .await
     }
 
@@ -247,12 +258,15 @@ impl Store for LocalStore {
 
     async fn uploads(&self, key: &str) -> Result<Vec<OpenUpload>> {
         let key = key.to_owned();
-        self.run(move |disk| upload::find(disk, &key)).await
+        self.run_long(move |disk| upload::find(disk, &key)).await
     }
 
     async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome> {
         let owned = keys.to_vec();
-        match self.run(move |disk| Ok(delete::delete(disk, &owned))).await {
+        match self
+            .run_long(move |disk| Ok(delete::delete(disk, &owned)))
+            .await
+        {
             Ok(outcomes) => outcomes,
             Err(error) => {
                 let text = error.to_string();

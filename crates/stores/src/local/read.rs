@@ -17,7 +17,7 @@ use skyhaul_model::{Attributes, ErrorKind, FileIdentity, ObjectInfo, Pin, Result
 use tokio::task::JoinHandle;
 
 use super::disk::Disk;
-use super::{blocking, identity, marker};
+use super::{identity, marker};
 use crate::store::{ObjectReader, ReadRequest};
 
 /// Bytes a frame: what is read in one go and handed on.
@@ -236,7 +236,8 @@ pub(super) async fn read(
     key: String,
     request: ReadRequest,
 ) -> Result<ObjectReader> {
-    let (info, first, rest) = blocking(move || begin(&disk, key, &request)).await?;
+    let workers = Arc::clone(&disk.workers);
+    let (info, first, rest) = workers.run(move || begin(&disk, key, &request)).await?;
     let first = stream::iter((!first.is_empty()).then_some(Ok(first)));
     let body: BoxStream<'static, Result<Bytes>> = match rest {
         None => first.boxed(),

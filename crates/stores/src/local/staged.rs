@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::{IoSlice, Write as _};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, OFlags};
 use rustix::io::Errno;
@@ -104,15 +105,21 @@ pub(super) fn create(
     path: &KeyPath<'_>,
     key: &str,
     kind: temp::Kind,
-    condition: &Condition,
-) -> Result<(OwnedFd, String, File)> {
+) -> Result<(Arc<OwnedFd>, String, File)> {
     let name = temp::name(&disk.transfer, kind, key);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    if let Some(directory) = disk.recent(path.directory)
+        && let Ok(file) = fs::openat(&directory, &name, flags, FILE_MODE)
+    {
+        return Ok((directory, name, File::from(file)));
+    }
     for _ in 0..PRUNED_RETRIES {
-        let directory = disk.make_directory(path.directory, key)?;
-        check_target(disk, &directory, path.name, key, condition)?;
+        let directory = Arc::new(disk.make_directory(path.directory, key)?);
         match fs::openat(&directory, &name, flags, FILE_MODE) {
-            Ok(file) => return Ok((directory, name, File::from(file))),
+            Ok(file) => {
+                disk.keep_recent(path.directory, &directory);
+                return Ok((directory, name, File::from(file)));
+            }
             // The directory was pruned by a deletion since.
             Err(Errno::NOENT) => {}
             Err(errno) => return Err(disk.fault(key, "create a temporary file", errno)),
@@ -144,13 +151,14 @@ fn write_frames(mut file: &File, payload: &Payload) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Writes a whole object under a temporary name.
+/// Writes a whole object under a temporary name. What stands at the final name is looked at when
+/// the object gets it.
 pub(super) fn put(disk: &Disk, key: &str, request: &PutRequest) -> Result<PutReceipt> {
     let path = disk.parse(key)?;
     if path.is_marker {
         return put_marker(disk, key, &path, request);
     }
-    let (directory, temp, file) = create(disk, &path, key, temp::Kind::Staged, &request.condition)?;
+    let (directory, temp, file) = create(disk, &path, key, temp::Kind::Staged)?;
     let written = write_frames(&file, &request.payload)
         .map_err(|error| disk.io_fault(key, "write", error))
         .and_then(|()| finish_temp(disk, key, &file, request.mtime));

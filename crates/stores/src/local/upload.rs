@@ -102,7 +102,12 @@ fn reserve(file: &File, size: u64) -> Result<(), Errno> {
 /// Opens an upload.
 pub(super) fn open(disk: &Disk, key: &str, request: &UploadRequest) -> Result<UploadToken> {
     let path = parse(disk, key)?;
-    let (directory, temp, file) = create(disk, &path, key, temp::Kind::Upload, &Condition::None)?;
+    let (directory, temp, file) = create(disk, &path, key, temp::Kind::Upload)?;
+    // Before the first of many bytes, not only when all are there.
+    if let Err(error) = check_target(disk, &directory, path.name, key, &Condition::None) {
+        discard(disk, &directory, &temp, key);
+        return Err(error);
+    }
     let reserved = reserve(&file, request.size)
         .map_err(|errno| disk.fault(key, "reserve the space", errno))
         .and_then(|()| finish_temp(disk, key, &file, None));

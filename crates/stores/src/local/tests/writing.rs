@@ -503,3 +503,19 @@ async fn folder_markers_are_directories_that_are_told_apart() {
         .unwrap();
     assert_eq!(names_on_disk(bench.directory.path()), ["plain/", "plain/f"]);
 }
+
+#[tokio::test]
+async fn a_directory_that_is_moved_or_deleted_is_not_written_to_again() {
+    let bench = Bench::new();
+    bench.put("d/a", whole("a")).await.unwrap();
+    // Moved: what is staged next is lost with it, which its commit finds, and asks for again.
+    std::fs::rename(bench.path("d"), bench.path("elsewhere")).unwrap();
+    let error = bench.put("d/b", whole("b")).await.unwrap_err();
+    assert!(error.retryable, "{error}");
+    bench.put("d/b", whole("b")).await.unwrap();
+    assert_eq!(std::fs::read(bench.path("d/b")).unwrap(), b"b");
+    // Deleted: a new one is made at once.
+    std::fs::remove_dir_all(bench.path("d")).unwrap();
+    bench.put("d/c", whole("c")).await.unwrap();
+    assert_eq!(bench.keys().await, ["d/c", "elsewhere/a"]);
+}
