@@ -1,8 +1,22 @@
 //! Gateways: machines that read, seal, stripe, relay, open and write, between two stores. What is
 //! on the wire is specified in `docs/WIRE.md`.
 
+mod ask;
+mod body;
+mod call;
 pub mod id;
+mod link;
+pub mod node;
+mod perform;
+pub mod remote;
+pub mod routes;
 pub mod secret;
+pub mod serve;
 pub mod wire;
 
+pub use ask::Sealing;
+pub use body::Compress;
 pub use id::GatewayId;
+pub use node::{Identity, Node};
+pub use remote::RemoteStore;
+pub use routes::{Names, Route, Routes};

@@ -66,7 +66,7 @@ pub struct ObjectEntry {
 }
 
 /// One object by a stat or as the head of a read: everything but its bytes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectInfo {
     /// Size in bytes of the whole object.
     pub size: u64,

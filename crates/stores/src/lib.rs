@@ -3,6 +3,7 @@
 
 pub mod conformance;
 pub mod local;
+pub mod open;
 pub mod payload;
 pub mod s3;
 pub mod store;

@@ -17,6 +17,7 @@ use skyhaul_state::{
     Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
 };
 use tokio::sync::{mpsc, watch};
+use skyhaul_stores::open;
 use tokio_util::sync::CancellationToken;
 
 use crate::delete::{self, Deletions};
@@ -24,7 +25,7 @@ use crate::embedded::Start;
 use crate::home::Home;
 use crate::settings::Settings;
 use crate::summary::{Event, ProgressEvent, Summary};
-use crate::{cleanup, open, plan, report, verify};
+use crate::{cleanup, plan, report, verify};
 
 /// Failed objects that a summary names.
 const NAMED_FAILURES: usize = 20;

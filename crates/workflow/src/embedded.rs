@@ -10,6 +10,7 @@ use skyhaul_model::guard::DeletePolicy;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
+use skyhaul_stores::open;
 use skyhaul_state::{Phase, Progress, Submitted, TransferRow, TransferState, TransferStatus};
 use skyhaul_stores::Access;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use crate::home::Home;
 use crate::request::CopyRequest;
 use crate::settings::Settings;
 use crate::summary::{ConfirmDelete, Events, ProgressEvent, Summary};
-use crate::{cleanup, compare, drive, ls, open, plan};
+use crate::{cleanup, compare, drive, ls, plan};
 
 /// Runs transfers on this machine.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ mod drive;
 pub mod embedded;
 mod home;
 mod ls;
-mod open;
 mod plan;
 mod report;
 pub mod request;

@@ -7,7 +7,7 @@ use skyhaul_stores::{Access, ListRequest, Store};
 use std::sync::Arc;
 
 use crate::embedded::LsEntry;
-use crate::open::{self, Use};
+use skyhaul_stores::open::{self, Use};
 
 /// See [`crate::Embedded::ls`].
 pub(crate) async fn ls(

@@ -10,7 +10,7 @@ use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, Trans
 use skyhaul_state::Progress;
 use skyhaul_stores::{Access, ListRequest, Store};
 
-use crate::open::{self, Use};
+use skyhaul_stores::open::{self, Use};
 use crate::request::CopyRequest;
 
 /// See [`crate::Embedded::plan`]. `access` is what the destination must permit.

@@ -109,6 +109,9 @@ pub enum Header {
     Pong(u64),
     /// A stream is not passed on.
     Refused(StreamId, Way, Refusal),
+    /// A connection to this gateway was lost, and with it what was on its way there or back. A hint
+    /// as a refusal is. The number says how many more gateways may pass it on.
+    Lost(GatewayId, u8),
     /// Nothing new will be sent; what is under way is finished.
     Bye,
 }
@@ -184,6 +187,7 @@ mod tests {
             Header::Ping(u64::MAX),
             Header::Pong(0),
             Header::Refused(stream, Way::Request, Refusal::NotOpened),
+            Header::Lost(stream.from, 3),
             Header::Bye,
         ] {
             let bytes = header.encode().unwrap();

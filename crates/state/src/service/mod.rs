@@ -12,7 +12,7 @@
 //! is authenticated and encrypted.
 
 mod client;
-mod fault;
+mod status;
 mod server;
 mod token;
 
@@ -55,5 +55,5 @@ enum Answer {
     /// The backend's reply.
     Reply(Reply),
     /// The backend's error, or the service's own.
-    Error(fault::Fault),
+    Error(skyhaul_model::Fault),
 }

@@ -229,7 +229,7 @@ async fn perform(state: Arc<dyn TransferState>, operation: Operation) -> Encoded
 
 fn encode(answer: &Answer) -> Encoded {
     let status = match answer {
-        Answer::Error(fault) => fault.status(),
+        Answer::Error(fault) => super::status::status(fault),
         Answer::Described { .. } | Answer::Reply(_) => StatusCode::OK,
     };
     match serde_json::to_vec(answer) {

@@ -1,37 +1,23 @@
-//! Errors on their way from the server to the client.
+//! An error on its way from one process to another.
 
-use hyper::StatusCode;
 use serde::{Deserialize, Serialize};
-use skyhaul_model::{Error, ErrorKind, Side};
+use crate::{Error, ErrorKind, Side};
 
 /// An [`Error`] without its cause, whose text is in the message.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Fault {
-    side: Side,
-    kind: ErrorKind,
-    retryable: bool,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Fault {
+    /// Where it happened.
+    pub side: Side,
+    /// What class of failure it is.
+    pub kind: ErrorKind,
+    /// Whether making the same call again can help.
+    pub retryable: bool,
+    /// What happened, and why.
     message: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     object: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     hint: Option<String>,
-}
-
-impl Fault {
-    /// The status that says the same to those who only look at that.
-    pub(super) fn status(&self) -> StatusCode {
-        match self.kind {
-            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
-            ErrorKind::AccessDenied => StatusCode::UNAUTHORIZED,
-            ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::LeaseLost | ErrorKind::PreconditionFailed => StatusCode::CONFLICT,
-            ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-            ErrorKind::Throttled => StatusCode::TOO_MANY_REQUESTS,
-            ErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
-            _ if self.retryable => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
 }
 
 impl From<Error> for Fault {

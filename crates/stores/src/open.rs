@@ -4,21 +4,25 @@ use std::sync::Arc;
 
 use skyhaul_model::spec::{Durability, Encryption, Endpoint};
 use skyhaul_model::{Result, Scheme, Side, TransferId, TransferSpec};
-use skyhaul_stores::Store;
-use skyhaul_stores::local::{LocalOptions, LocalStore};
-use skyhaul_stores::s3::{S3Options, S3Store};
+use crate::Store;
+use crate::local::{LocalOptions, LocalStore};
+use crate::s3::{S3Options, S3Store};
 
 /// How one side is used.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Use {
+pub struct Use {
+    /// What the service encrypts with.
     pub encryption: Option<Encryption>,
+    /// What is flushed to disk.
     pub durability: Durability,
+    /// Whether symbolic links are followed on local disk.
     pub follow_symlinks: bool,
+    /// Whose temporary files are made.
     pub transfer: Option<TransferId>,
 }
 
 /// Opens one side. Nothing is asked of the service but what finding its region takes.
-pub(crate) async fn store(endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+pub async fn store(endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
     let location = &endpoint.location;
     Ok(match location.scheme {
         Scheme::S3 => {
@@ -41,12 +45,9 @@ pub(crate) async fn store(endpoint: &Endpoint, side: Side, with: Use) -> Result<
     })
 }
 
-/// Opens both sides of a transfer.
-pub(crate) async fn both(
-    spec: &TransferSpec,
-    id: &TransferId,
-) -> Result<(Arc<dyn Store>, Arc<dyn Store>)> {
-    let with = Use {
+/// How both sides of a transfer are used: the source and its destinations.
+fn uses(spec: &TransferSpec, id: &TransferId) -> (Use, Use) {
+    let destination = Use {
         encryption: spec.encryption.clone(),
         durability: spec.durability,
         follow_symlinks: spec.follow_symlinks,
@@ -54,14 +55,33 @@ pub(crate) async fn both(
     };
     let source = Use {
         encryption: None,
-        ..with.clone()
+        ..destination.clone()
     };
+    (source, destination)
+}
+
+/// Opens the source of a transfer.
+pub async fn source(spec: &TransferSpec, id: &TransferId) -> Result<Arc<dyn Store>> {
+    store(&spec.source, Side::Source, uses(spec, id).0).await
+}
+
+/// Opens one destination of a transfer.
+pub async fn destination(
+    spec: &TransferSpec,
+    id: &TransferId,
+    index: u32,
+) -> Result<Arc<dyn Store>> {
     let destination = spec
         .destinations
-        .first()
-        .ok_or_else(|| skyhaul_model::Error::invalid("the transfer has no destination"))?;
-    futures::try_join!(
-        store(&spec.source, Side::Source, source),
-        store(destination, Side::Destination, with),
-    )
+        .get(index as usize)
+        .ok_or_else(|| skyhaul_model::Error::invalid("the transfer has no such destination"))?;
+    store(destination, Side::Destination, uses(spec, id).1).await
+}
+
+/// Opens the source of a transfer and its first destination.
+pub async fn both(
+    spec: &TransferSpec,
+    id: &TransferId,
+) -> Result<(Arc<dyn Store>, Arc<dyn Store>)> {
+    futures::try_join!(source(spec, id), destination(spec, id, 0))
 }

@@ -1,0 +1,162 @@
+//! What a source gateway asks of a destination gateway: the calls of a store's writer, and what
+//! they give. JSON, because what is in them is defined once, by the crates that use it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use skyhaul_model::capabilities::Capabilities;
+use skyhaul_model::outcome::PartReceipt;
+use skyhaul_model::{
+    Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId,
+};
+use skyhaul_stores::{Condition, PutReceipt, UploadToken};
+
+use crate::GatewayId;
+
+/// Segment 0 of a request.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Request {
+    /// The way of the reply: who is to be passed after the receiver, the last being who asks.
+    pub(crate) back: Vec<GatewayId>,
+    /// Which transfer it is for.
+    pub(crate) transfer: TransferId,
+    /// Which of its destinations, from 0.
+    pub(crate) destination: u32,
+    /// What is to be done.
+    pub(crate) call: Call,
+}
+
+/// What is to be done. Where bytes follow, they are the request's body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Call {
+    /// What the store is and can do.
+    Describe,
+    /// See [`skyhaul_stores::Store::check`], for writing.
+    Check { prefix: String },
+    /// See [`skyhaul_stores::Store::stat`].
+    Stat { key: String, pin: Pin, tags: bool },
+    /// See [`skyhaul_stores::Store::put`]. Followed by the object.
+    Put {
+        key: String,
+        attributes: Box<Attributes>,
+        mtime: Option<Timestamp>,
+        checksum: Option<Checksum>,
+        condition: Condition,
+        len: u64,
+    },
+    /// See [`skyhaul_stores::Store::commit`]. Followed by a JSON list of [`skyhaul_stores::Staged`].
+    Commit,
+    /// See [`skyhaul_stores::Store::open_upload`].
+    OpenUpload {
+        key: String,
+        size: u64,
+        part_size: u64,
+        attributes: Box<Attributes>,
+        mtime: Option<Timestamp>,
+        algorithm: Option<Algorithm>,
+    },
+    /// See [`skyhaul_stores::Store::put_part`]. Followed by the part.
+    PutPart {
+        key: String,
+        token: UploadToken,
+        number: u32,
+        offset: u64,
+        len: u64,
+        checksum: Option<Checksum>,
+    },
+    /// See [`skyhaul_stores::Store::stream_part`]. Followed by the part.
+    StreamPart {
+        key: String,
+        token: UploadToken,
+        number: u32,
+        offset: u64,
+        len: u64,
+        algorithm: Option<Algorithm>,
+    },
+    /// See [`skyhaul_stores::Store::finish_upload`]. Followed by a JSON list of [`PartReceipt`].
+    FinishUpload {
+        key: String,
+        token: UploadToken,
+        checksum: Option<Checksum>,
+        condition: Condition,
+    },
+    /// See [`skyhaul_stores::Store::list_parts`].
+    ListParts { key: String, token: UploadToken },
+    /// See [`skyhaul_stores::Store::abort_upload`].
+    AbortUpload { key: String, token: UploadToken },
+    /// See [`skyhaul_stores::Store::uploads`].
+    Uploads { key: String },
+    /// See [`skyhaul_stores::Store::delete`]. Followed by a JSON list of keys.
+    Delete,
+}
+
+/// An open upload as it is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    pub(crate) key: String,
+    pub(crate) token: UploadToken,
+    pub(crate) initiated: Option<Timestamp>,
+}
+
+/// What came of one of many.
+pub(crate) type Each<T> = Vec<Result<T, Fault>>;
+
+/// What a call gave.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Reply {
+    /// The store: what it can do, and how the URI of a key begins.
+    Described {
+        capabilities: Box<Capabilities>,
+        uri: String,
+    },
+    /// It was done.
+    Done,
+    Info(Option<Box<ObjectInfo>>),
+    Put(Box<PutReceipt>),
+    Committed(Each<PutReceipt>),
+    Upload(UploadToken),
+    Part(PartReceipt),
+    Parts(Vec<PartReceipt>),
+    Uploads(Vec<Opened>),
+    Deleted(Each<()>),
+    /// It was not done, or not known to be.
+    Failed(Fault),
+}
+
+/// The body of a call that is followed by a list.
+pub(crate) fn list<T: Serialize>(items: &[T]) -> skyhaul_model::Result<bytes::Bytes> {
+    let json = serde_json::to_vec(items);
+    json.map(Into::into)
+        .map_err(|error| internal("a call cannot be written", error))
+}
+
+/// Reads such a body.
+pub(crate) fn listed<T: for<'a> Deserialize<'a>>(body: &[u8]) -> skyhaul_model::Result<Vec<T>> {
+    serde_json::from_slice(body).map_err(|error| {
+        skyhaul_model::Error::invalid("a call's list cannot be read").cause(error)
+    })
+}
+
+/// The error of what cannot be.
+pub(crate) fn internal(
+    message: &str,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> skyhaul_model::Error {
+    skyhaul_model::Error::control(skyhaul_model::ErrorKind::Internal, message).cause(cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use skyhaul_stores::Staged;
+
+    use super::*;
+
+    #[test]
+    fn a_staged_object_survives_the_wire() {
+        let staged = [Staged("a token".to_owned())];
+        let body = list(&staged).unwrap();
+        assert_eq!(listed::<Staged>(&body).unwrap(), staged);
+        assert!(listed::<Staged>(b"{").is_err());
+    }
+}

@@ -1,0 +1,302 @@
+//! One connection of two gateways: what is sent over it waits for the peer's credit, what is
+//! received gives credit back once it is used up or passed on, and a silent peer is dropped.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, BufReader};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
+use tokio_io_timeout::{TimeoutReader, TimeoutWriter};
+use tokio_util::sync::CancellationToken;
+
+use crate::GatewayId;
+use crate::wire::fault::WireError;
+use crate::wire::frame::{FrameReader, FrameWriter};
+use crate::wire::handshake::Agreed;
+use crate::wire::header::{Header, SegmentHead};
+
+/// A side that has nothing to say says so this often.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// A peer of which no byte came, or that took none, for this long is dropped.
+const DEAD: Duration = Duration::from_secs(15);
+
+/// Bytes of segments that a peer may have under way to us on one connection. At 80 ms there and
+/// back that is 100 MB/s a connection.
+pub(crate) const WINDOW: u32 = 8 << 20;
+
+/// Credit that is gathered before it is given.
+const GATHERED: u32 = 512 << 10;
+
+/// What a segment costs beside its bytes, so that empty ones are not for nothing.
+const HEAD_COST: u32 = 256;
+
+/// More credit than any peer gives: it counts wrongly, or wants us to.
+const MOST_CREDIT: usize = 1 << 30;
+
+/// Short frames that wait to be written, at most: a peer that makes us answer and does not read.
+const MOST_WAITING: usize = 4_096;
+
+/// The credit that a segment takes.
+fn cost(len: u32) -> u32 {
+    len + HEAD_COST
+}
+
+/// What comes over links. Called in the order of arrival, by the link's reader: must not wait.
+pub(crate) trait Receive: Send + Sync {
+    /// A segment.
+    fn segment(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed);
+    /// Anything else that is not the link's own business.
+    fn notice(&self, link: &Arc<Link>, header: Header);
+}
+
+/// Credit that the peer gets back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    link: Arc<Link>,
+    bytes: u32,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.link.give_back(self.bytes);
+    }
+}
+
+/// A segment that is passed on.
+type Passing = (SegmentHead, Bytes, Owed);
+
+/// One end of a connection.
+#[derive(Debug)]
+pub(crate) struct Link {
+    /// Who is at the other end.
+    pub(crate) peer: GatewayId,
+    /// Tells the links of this process apart.
+    pub(crate) number: u64,
+    segments: mpsc::Sender<(SegmentHead, Bytes)>,
+    passing: mpsc::UnboundedSender<Passing>,
+    notices: mpsc::Sender<Header>,
+    credit: Semaphore,
+    waiting: AtomicUsize,
+    gathered: AtomicU32,
+    /// What the peer has sent and got no credit back for.
+    under_way: AtomicU32,
+    draining: AtomicBool,
+    closed: CancellationToken,
+}
+
+/// What a link sends, until it runs.
+pub(crate) struct Outbox {
+    segments: mpsc::Receiver<(SegmentHead, Bytes)>,
+    passing: mpsc::UnboundedReceiver<Passing>,
+    notices: mpsc::Receiver<Header>,
+}
+
+impl Link {
+    pub(crate) fn new(agreed: &Agreed) -> (Arc<Self>, Outbox) {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let (segments, segments_out) = mpsc::channel(1);
+        let (passing, passing_out) = mpsc::unbounded_channel();
+        let (notices, notices_out) = mpsc::channel(MOST_WAITING);
+        let link = Self {
+            peer: agreed.peer.gateway,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            segments,
+            passing,
+            notices,
+            credit: Semaphore::new((agreed.peer.credit as usize).min(MOST_CREDIT)),
+            waiting: AtomicUsize::new(0),
+            gathered: AtomicU32::new(0),
+            under_way: AtomicU32::new(0),
+            draining: AtomicBool::new(false),
+            closed: CancellationToken::new(),
+        };
+        let outbox = Outbox {
+            segments: segments_out,
+            passing: passing_out,
+            notices: notices_out,
+        };
+        (Arc::new(link), outbox)
+    }
+
+    /// Sends a segment once the peer has room for it.
+    pub(crate) async fn send(&self, head: SegmentHead, payload: Bytes) -> Result<(), WireError> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _waiting = Leaves(&self.waiting);
+        let sent = async {
+            let credit = self.credit.acquire_many(cost(head.len)).await;
+            credit.map_err(|_| gone())?.forget();
+            let sent = self.segments.send((head, payload)).await;
+            sent.map_err(|_| gone())
+        };
+        let sent = self.closed.run_until_cancelled(sent);
+        sent.await.unwrap_or_else(|| Err(gone()))
+    }
+
+    /// Passes a segment on, in order, as soon as the peer has room for it.
+    pub(crate) fn pass(&self, head: SegmentHead, payload: Bytes, owed: Owed) {
+        // A link that closed loses it, and tells so.
+        let _ = self.passing.send((head, payload, owed));
+    }
+
+    /// Sends a short frame. A peer that lets thousands of them wait is dropped.
+    pub(crate) fn notify(&self, header: Header) {
+        if self.notices.try_send(header).is_err() {
+            self.close();
+        }
+    }
+
+    /// How much there is to be sent before something new: first who waits, then bytes under way.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let room = self.credit.available_permits();
+        (self.waiting.load(Ordering::Relaxed), MOST_CREDIT - room)
+    }
+
+    /// Whether the peer may be asked something new.
+    pub(crate) fn takes_calls(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && !self.is_closed()
+    }
+
+    pub(crate) fn take_no_calls(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_cancelled()
+    }
+
+    fn give_back(&self, bytes: u32) {
+        let gathered = self.gathered.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        if gathered >= GATHERED {
+            let all = self.gathered.swap(0, Ordering::AcqRel);
+            if all > 0 {
+                self.under_way.fetch_sub(all, Ordering::AcqRel);
+                self.notify(Header::Credit(all));
+            }
+        }
+    }
+
+    /// Sends and receives until the connection ends; why it ended.
+    pub(crate) async fn run<R, W>(
+        self: &Arc<Self>,
+        agreed: &Agreed,
+        (input, out): (R, W),
+        outbox: Outbox,
+        to: &dyn Receive,
+    ) -> WireError
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut input = TimeoutReader::new(input);
+        input.set_timeout(Some(DEAD));
+        let mut out = TimeoutWriter::new(out);
+        out.set_timeout(Some(DEAD));
+        let input = BufReader::with_capacity(64 << 10, Box::pin(input));
+        let (reader, writer) = agreed.frames(input, Box::pin(out));
+        let Outbox {
+            segments,
+            passing,
+            notices,
+        } = outbox;
+        let ended = tokio::select! {
+            error = self.read(reader, to) => error,
+            error = self.write(writer, segments, notices) => error,
+            error = self.pass_on(passing) => error,
+            () = self.closed.cancelled() => gone(),
+        };
+        self.close();
+        self.credit.close();
+        ended
+    }
+
+    async fn read<R: AsyncRead + Unpin>(
+        self: &Arc<Self>,
+        mut reader: FrameReader<R>,
+        to: &dyn Receive,
+    ) -> WireError {
+        loop {
+            let (header, payload) = match reader.read().await {
+                Ok(Some(frame)) => frame,
+                Ok(None) => return gone(),
+                Err(error) => return error,
+            };
+            match header {
+                Header::Segment(head) => {
+                    let bytes = cost(head.len);
+                    if self.under_way.fetch_add(bytes, Ordering::AcqRel) + bytes > WINDOW {
+                        return WireError::Malformed("more than it had credit for");
+                    }
+                    let link = Arc::clone(self);
+                    to.segment(self, head, payload, Owed { link, bytes });
+                }
+                Header::Credit(bytes) => {
+                    let room = self.credit.available_permits() + bytes as usize;
+                    if room > MOST_CREDIT {
+                        return WireError::Malformed("more credit than there can be");
+                    }
+                    self.credit.add_permits(bytes as usize);
+                }
+                Header::Ping(number) => self.notify(Header::Pong(number)),
+                Header::Pong(_) => {}
+                header => to.notice(self, header),
+            }
+        }
+    }
+
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        mut writer: FrameWriter<W>,
+        mut segments: mpsc::Receiver<(SegmentHead, Bytes)>,
+        mut notices: mpsc::Receiver<Header>,
+    ) -> WireError {
+        let mut last = Instant::now();
+        let mut pings = 0;
+        loop {
+            let (header, payload) = tokio::select! {
+                biased;
+                Some(header) = notices.recv() => (header, Bytes::new()),
+                Some((head, payload)) = segments.recv() => (Header::Segment(head), payload),
+                () = tokio::time::sleep_until(last + IDLE) => {
+                    pings += 1;
+                    (Header::Ping(pings), Bytes::new())
+                }
+            };
+            if let Err(error) = writer.write(&header, &payload).await {
+                return error;
+            }
+            last = Instant::now();
+        }
+    }
+
+    async fn pass_on(&self, mut passing: mpsc::UnboundedReceiver<Passing>) -> WireError {
+        while let Some((head, payload, owed)) = passing.recv().await {
+            if let Err(error) = self.send(head, payload).await {
+                return error;
+            }
+            drop(owed);
+        }
+        gone()
+    }
+}
+
+/// The error of a connection that is no more.
+pub(crate) fn gone() -> WireError {
+    WireError::Io(std::io::ErrorKind::ConnectionAborted.into())
+}
+
+/// Takes one off a counter when it is dropped.
+struct Leaves<'a>(&'a AtomicUsize);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

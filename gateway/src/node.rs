@@ -1,0 +1,406 @@
+//! A gateway on the wire: its links, the streams that begin or end here, and those it passes on.
+//! It keeps nothing of what it passes on: a frame says where it goes.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use crate::GatewayId;
+use crate::link::{Link, Owed, Receive, WINDOW};
+use crate::secret::{DataSecret, MembershipSecret};
+use crate::serve::{self, Destinations};
+use crate::wire::fault::WireError;
+use crate::wire::handshake::{Agreed, Hello, Member};
+use crate::wire::header::{Header, Refusal, SegmentHead, StreamId, Way};
+use crate::wire::replay::Seen;
+
+/// Requests that are worked on at the same time; more are refused.
+const MOST_REQUESTS: usize = 16_384;
+
+/// Gateways that the news of a lost connection passes at most.
+const NEWS: u8 = 3;
+
+/// What a gateway is.
+#[derive(Clone)]
+pub struct Identity {
+    /// The name of its dataplane.
+    pub dataplane: String,
+    /// What all gateways of the dataplane know.
+    pub membership: MembershipSecret,
+    /// What sources and destinations know, and relays do not.
+    pub data: Option<DataSecret>,
+}
+
+/// A segment for a stream that begins or ends here.
+pub(crate) type Arrived = (SegmentHead, BytesMut, Owed);
+
+/// What happens to a call.
+pub(crate) enum Event {
+    /// A segment of its reply.
+    Segment(Arrived),
+    /// It is to be made again, over another way.
+    Lost(&'static str),
+}
+
+/// A call whose reply is waited for.
+struct Waiting {
+    events: mpsc::UnboundedSender<Event>,
+    link: u64,
+    hops: Vec<GatewayId>,
+}
+
+/// A request that is still being received.
+struct Receiving {
+    segments: mpsc::UnboundedSender<Arrived>,
+    link: u64,
+}
+
+/// Bytes of objects, and what they were on the wire.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Bytes of bodies that were sent, before compression.
+    pub logical: AtomicU64,
+    /// Bytes of segments that were sent, without what was passed on.
+    pub wire: AtomicU64,
+    /// Bytes of segments that were passed on.
+    pub passed: AtomicU64,
+}
+
+/// See the module documentation.
+pub struct Node {
+    me: Weak<Self>,
+    /// Who this is on the wire.
+    pub id: GatewayId,
+    member: Member,
+    pub(crate) secret: Option<DataSecret>,
+    pub(crate) destinations: Option<Arc<dyn Destinations>>,
+    links: Mutex<HashMap<GatewayId, Vec<Arc<Link>>>>,
+    changes: watch::Sender<u64>,
+    calls: Mutex<HashMap<u64, Waiting>>,
+    numbers: AtomicU64,
+    requests: Mutex<HashMap<StreamId, Receiving>>,
+    serving: Arc<Semaphore>,
+    seen: Mutex<HashMap<GatewayId, Seen>>,
+    /// What it has sent.
+    pub traffic: Traffic,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.id)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Node {
+    /// A gateway that has no links yet. It serves requests if it knows the data secret and has
+    /// `destinations`.
+    #[must_use]
+    pub fn new(identity: Identity, destinations: Option<Arc<dyn Destinations>>) -> Arc<Self> {
+        let id = GatewayId::generate();
+        let hello = Hello {
+            gateway: id,
+            credit: WINDOW,
+        };
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            id,
+            member: Member {
+                secret: identity.membership,
+                dataplane: identity.dataplane,
+                hello,
+            },
+            secret: identity.data,
+            destinations,
+            links: Mutex::default(),
+            changes: watch::Sender::new(0),
+            calls: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            requests: Mutex::default(),
+            serving: Arc::new(Semaphore::new(MOST_REQUESTS)),
+            seen: Mutex::default(),
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// What it brings to handshakes.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// Is part of a connection until it ends; why it ended.
+    pub async fn join<R, W>(&self, agreed: Agreed, stream: (R, W)) -> WireError
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        if agreed.peer.gateway == self.id {
+            return WireError::Malformed("a connection to itself");
+        }
+        let (link, outbox) = Link::new(&agreed);
+        lock(&self.links)
+            .entry(link.peer)
+            .or_default()
+            .push(Arc::clone(&link));
+        let _leaves = Leaves { node: self, link: &link };
+        self.changed();
+        link.run(&agreed, stream, outbox, self).await
+    }
+
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Tells of links that come and go.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The link to a neighbour that has the least to do.
+    pub(crate) fn idlest(&self, peer: &GatewayId) -> Option<Arc<Link>> {
+        let links = lock(&self.links);
+        let open = links.get(peer)?.iter().filter(|link| link.takes_calls());
+        open.min_by_key(|link| link.load()).cloned()
+    }
+
+    /// Whether there is a link to a neighbour.
+    #[must_use]
+    pub fn is_connected_to(&self, peer: &GatewayId) -> bool {
+        lock(&self.links).contains_key(peer)
+    }
+
+    /// How many links there are.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        lock(&self.links).values().map(Vec::len).sum()
+    }
+
+    /// The link that all segments of a stream in one direction take to a neighbour.
+    fn link_of(&self, peer: &GatewayId, stream: StreamId, way: Way) -> Option<Arc<Link>> {
+        let links = lock(&self.links);
+        let links = links.get(peer)?;
+        let mut hasher = DefaultHasher::new();
+        (stream, way).hash(&mut hasher);
+        links
+            .get((hasher.finish() % links.len().max(1) as u64) as usize)
+            .cloned()
+    }
+
+    /// The link by which a reply goes: that by which the request came, as long as it is there.
+    pub(crate) fn link_back(&self, came: &Arc<Link>, to: &GatewayId) -> Option<Arc<Link>> {
+        if came.peer == *to && !came.is_closed() {
+            return Some(Arc::clone(came));
+        }
+        self.idlest(to)
+    }
+
+    /// Tells all neighbours that nothing new is to be asked of this gateway.
+    pub fn say_bye(&self) {
+        for link in lock(&self.links).values().flatten() {
+            link.notify(Header::Bye);
+        }
+    }
+
+    /// Ends all links.
+    pub fn close(&self) {
+        for link in lock(&self.links).values().flatten() {
+            link.close();
+        }
+    }
+
+    /// Begins a call: its number, and what happens to it.
+    pub(crate) fn begin(
+        &self,
+        link: &Link,
+        hops: Vec<GatewayId>,
+    ) -> (Began<'_>, mpsc::UnboundedReceiver<Event>) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let (events, inbox) = mpsc::unbounded_channel();
+        let waiting = Waiting {
+            events,
+            link: link.number,
+            hops,
+        };
+        lock(&self.calls).insert(number, waiting);
+        if link.is_closed() {
+            // It may have closed before the call was there to be told.
+            self.lose(|waiting| waiting.link == link.number, "the connection ended");
+        }
+        (Began { node: self, number }, inbox)
+    }
+
+    /// Tells calls that they are to be made again.
+    fn lose(&self, which: impl Fn(&Waiting) -> bool, why: &'static str) {
+        for waiting in lock(&self.calls).values().filter(|waiting| which(waiting)) {
+            let _ = waiting.events.send(Event::Lost(why));
+        }
+    }
+
+    /// Whether a stream is new. Only for streams whose first segment opened.
+    pub(crate) fn is_new(&self, stream: StreamId) -> bool {
+        lock(&self.seen)
+            .entry(stream.from)
+            .or_default()
+            .is_new(stream.number)
+    }
+
+    fn broadcast(&self, header: &Header, but: GatewayId) {
+        for (peer, links) in lock(&self.links).iter() {
+            if let Some(link) = links.first()
+                && *peer != but
+            {
+                link.notify(header.clone());
+            }
+        }
+    }
+
+    fn left(&self, link: &Arc<Link>) {
+        {
+            let mut links = lock(&self.links);
+            if let Some(of_peer) = links.get_mut(&link.peer) {
+                of_peer.retain(|other| other.number != link.number);
+                if of_peer.is_empty() {
+                    links.remove(&link.peer);
+                }
+            }
+        }
+        lock(&self.requests).retain(|_, receiving| receiving.link != link.number);
+        self.lose(|waiting| waiting.link == link.number, "the connection ended");
+        self.broadcast(&Header::Lost(link.peer, NEWS), link.peer);
+        self.changed();
+    }
+
+    fn pass_on(&self, from: &Link, mut head: SegmentHead, payload: BytesMut, owed: Owed) {
+        let next = head.route.remove(0);
+        let Some(link) = self.link_of(&next, head.stream, head.way) else {
+            let refused = Header::Refused(head.stream, head.way, Refusal::NoRoute);
+            return from.notify(refused);
+        };
+        let bytes = payload.len() as u64;
+        self.traffic.passed.fetch_add(bytes, Ordering::Relaxed);
+        link.pass(head, payload.freeze(), owed);
+    }
+
+    fn request(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed) {
+        let (stream, last) = (head.stream, head.last);
+        let refuse = |why| link.notify(Header::Refused(stream, Way::Request, why));
+        let (Some(node), true) = (self.me.upgrade(), self.secret.is_some()) else {
+            return refuse(Refusal::NotOpened);
+        };
+        let mut requests = lock(&self.requests);
+        if head.index > 0 {
+            let Some(receiving) = requests.get(&stream) else {
+                drop(requests);
+                return refuse(Refusal::NotOpened);
+            };
+            let sent = receiving.segments.send((head, payload, owed));
+            if last || sent.is_err() {
+                requests.remove(&stream);
+            }
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.serving).try_acquire_owned() else {
+            drop(requests);
+            return refuse(Refusal::Draining);
+        };
+        let (segments, inbox) = mpsc::unbounded_channel();
+        let _ = segments.send((head, payload, owed));
+        if !last {
+            let link = link.number;
+            requests.insert(stream, Receiving { segments, link });
+        }
+        drop(requests);
+        let link = Arc::clone(link);
+        tokio::spawn(async move {
+            serve::serve(&node, &link, inbox).await;
+            drop(permit);
+        });
+    }
+
+    fn reply(&self, arrived: Arrived) {
+        let number = arrived.0.stream.number;
+        if let Some(waiting) = lock(&self.calls).get(&number) {
+            let _ = waiting.events.send(Event::Segment(arrived));
+        }
+    }
+}
+
+impl Receive for Node {
+    fn segment(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed) {
+        if !head.route.is_empty() {
+            self.pass_on(link, head, payload, owed);
+        } else if head.way == Way::Request {
+            self.request(link, head, payload, owed);
+        } else if head.stream.from == self.id {
+            self.reply((head, payload, owed));
+        }
+    }
+
+    fn notice(&self, link: &Arc<Link>, header: Header) {
+        match header {
+            Header::Refused(stream, Way::Request, why) if stream.from == self.id => {
+                if let Some(waiting) = lock(&self.calls).get(&stream.number) {
+                    let why = match why {
+                        Refusal::NoRoute => "a gateway on the way has no connection to the next",
+                        Refusal::Draining => "a gateway on the way is about to stop",
+                        Refusal::NotOpened => "the other end cannot open what it got",
+                    };
+                    let _ = waiting.events.send(Event::Lost(why));
+                }
+            }
+            Header::Refused(stream, Way::Request, _) if stream.from != link.peer => {
+                if let Some(back) = self.idlest(&stream.from) {
+                    back.notify(header);
+                }
+            }
+            Header::Lost(gateway, hops) => {
+                let passes = |waiting: &Waiting| {
+                    waiting.hops.first() == Some(&link.peer) && waiting.hops.contains(&gateway)
+                };
+                self.lose(passes, "a connection on the way ended");
+                if let Some(hops) = hops.min(NEWS).checked_sub(1) {
+                    self.broadcast(&Header::Lost(gateway, hops), link.peer);
+                }
+            }
+            Header::Bye => {
+                link.take_no_calls();
+                self.changed();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Takes a link out when its connection ends, however that is.
+struct Leaves<'a> {
+    node: &'a Node,
+    link: &'a Arc<Link>,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.link.close();
+        self.node.left(self.link);
+    }
+}
+
+/// A call that is under way; forgotten when this is dropped.
+pub(crate) struct Began<'a> {
+    node: &'a Node,
+    pub(crate) number: u64,
+}
+
+impl Drop for Began<'_> {
+    fn drop(&mut self) {
+        lock(&self.node.calls).remove(&self.number);
+    }
+}

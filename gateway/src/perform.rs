@@ -1,0 +1,209 @@
+//! Calls on the destination's store.
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use skyhaul_model::{Error, ErrorKind, Result, Side};
+use skyhaul_stores::payload::Payload;
+use skyhaul_stores::{
+    Access, PartStream, PartWrite, PutRequest, Staged, Store, UploadRequest,
+};
+
+use crate::call::{Call, Opened, Reply, listed};
+use crate::serve::Destinations;
+
+/// A list that follows a call is not longer than this, in bytes.
+const MOST_LIST: u64 = 64 << 20;
+
+type Body = BoxStream<'static, Result<Bytes>>;
+
+/// Does what is asked.
+pub(crate) async fn perform(
+    store: &dyn Store,
+    host: &dyn Destinations,
+    call: Call,
+    body: Body,
+) -> Result<Reply> {
+    match call {
+        Call::Describe => Ok(Reply::Described {
+            capabilities: Box::new(store.capabilities().clone()),
+            uri: store.uri(""),
+        }),
+        Call::Check { prefix } => {
+            store.check(Access::Write, &prefix).await?;
+            Ok(Reply::Done)
+        }
+        Call::Stat { key, pin, tags } => {
+            let found = store.stat(&key, &pin, tags).await?;
+            Ok(Reply::Info(found.map(Box::new)))
+        }
+        Call::Put {
+            key,
+            attributes,
+            mtime,
+            checksum,
+            condition,
+            len,
+        } => {
+            let (payload, _room) = held(host, body, len).await?;
+            let request = PutRequest {
+                payload,
+                attributes: *attributes,
+                mtime,
+                checksum,
+                condition,
+            };
+            store.put(&key, request).await.map(Box::new).map(Reply::Put)
+        }
+        Call::Commit => {
+            let staged: Vec<Staged> = list(body).await?;
+            let results = store.commit(staged).await;
+            let each = |result: Result<_>| result.map_err(Into::into);
+            Ok(Reply::Committed(results.into_iter().map(each).collect()))
+        }
+        Call::OpenUpload {
+            key,
+            size,
+            part_size,
+            attributes,
+            mtime,
+            algorithm,
+        } => {
+            let request = UploadRequest {
+                size,
+                part_size,
+                attributes: *attributes,
+                mtime,
+                algorithm,
+            };
+            store.open_upload(&key, request).await.map(Reply::Upload)
+        }
+        Call::PutPart {
+            key,
+            token,
+            number,
+            offset,
+            len,
+            checksum,
+        } => {
+            let (payload, _room) = held(host, body, len).await?;
+            let part = PartWrite {
+                number,
+                offset,
+                payload,
+                checksum,
+            };
+            store.put_part(&key, &token, part).await.map(Reply::Part)
+        }
+        Call::StreamPart { .. } => stream_part(store, host, call, body).await,
+        Call::FinishUpload {
+            key,
+            token,
+            checksum,
+            condition,
+        } => {
+            let parts = list(body).await?;
+            let finished = store.finish_upload(&key, &token, &parts, checksum.as_ref(), &condition);
+            finished.await.map(Box::new).map(Reply::Put)
+        }
+        Call::ListParts { key, token } => store.list_parts(&key, &token).await.map(Reply::Parts),
+        Call::AbortUpload { key, token } => {
+            store.abort_upload(&key, &token).await?;
+            Ok(Reply::Done)
+        }
+        Call::Uploads { key } => {
+            let uploads = store.uploads(&key).await?;
+            let told = |upload: skyhaul_stores::OpenUpload| Opened {
+                key: upload.key,
+                token: upload.token,
+                initiated: upload.initiated,
+            };
+            Ok(Reply::Uploads(uploads.into_iter().map(told).collect()))
+        }
+        Call::Delete => {
+            let keys: Vec<String> = list(body).await?;
+            let outcomes = store.delete(&keys).await;
+            let each = |outcome: skyhaul_stores::DeleteOutcome| outcome.result.map_err(Into::into);
+            Ok(Reply::Deleted(outcomes.into_iter().map(each).collect()))
+        }
+    }
+}
+
+/// Writes a part while it arrives, or holds it where the store does not take it so.
+async fn stream_part(
+    store: &dyn Store,
+    host: &dyn Destinations,
+    call: Call,
+    body: Body,
+) -> Result<Reply> {
+    let Call::StreamPart {
+        key,
+        token,
+        number,
+        offset,
+        len,
+        algorithm,
+    } = call
+    else {
+        return Err(Error::invalid("no part"));
+    };
+    if store.streams_parts(algorithm) {
+        let part = PartStream {
+            number,
+            offset,
+            len,
+            body,
+            algorithm,
+        };
+        let written = store.stream_part(&key, &token, part).await;
+        return written.map(Reply::Part);
+    }
+    let (payload, _room) = held(host, body, len).await?;
+    let checksum = algorithm.map(|algorithm| payload.checksum(algorithm));
+    let part = PartWrite {
+        number,
+        offset,
+        payload,
+        checksum: checksum.clone(),
+    };
+    let mut receipt = store.put_part(&key, &token, part).await?;
+    if receipt.checksum.is_none() {
+        receipt.checksum = checksum;
+    }
+    Ok(Reply::Part(receipt))
+}
+
+/// Receives a body of `len` bytes into memory, once there is room for it.
+async fn held(
+    host: &dyn Destinations,
+    mut body: Body,
+    len: u64,
+) -> Result<(Payload, Box<dyn Send>)> {
+    let room = host.room(len).await?;
+    let mut payload = Payload::new();
+    let wrong = |got: u64| {
+        let message = format!("{got} bytes or more arrived of {len}");
+        Error::new(Side::Relay, ErrorKind::Corrupt, message)
+    };
+    while let Some(frame) = body.try_next().await? {
+        payload.push(frame);
+        if payload.len() > len {
+            return Err(wrong(payload.len()));
+        }
+    }
+    if payload.len() < len {
+        return Err(wrong(payload.len()));
+    }
+    Ok((payload, room))
+}
+
+async fn list<T: for<'a> serde::Deserialize<'a>>(mut body: Body) -> Result<Vec<T>> {
+    let mut json = Vec::new();
+    while let Some(piece) = body.try_next().await? {
+        if (json.len() + piece.len()) as u64 > MOST_LIST {
+            return Err(Error::invalid("a call's list is too long"));
+        }
+        json.extend_from_slice(&piece);
+    }
+    listed(&json)
+}

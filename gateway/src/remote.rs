@@ -1,0 +1,408 @@
+//! The destination as a source gateway sees it: a store whose writer is at the other end of the
+//! network. What is lost on the way is asked again, over another way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use skyhaul_model::capabilities::Capabilities;
+use skyhaul_model::outcome::PartReceipt;
+use skyhaul_model::{
+    Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side, TransferId,
+};
+use skyhaul_stores::payload::Payload;
+use skyhaul_stores::{
+    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
+    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
+    Store, UploadRequest, UploadToken,
+};
+use tokio::time::Instant;
+
+use crate::ask::Sealing;
+use crate::body::Body;
+use crate::call::{Call, Reply, Request, list};
+use crate::routes::Routes;
+
+/// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Between two attempts at a call, so that one that is refused at once is not repeated at once.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct RemoteStore {
+    routes: Arc<Routes>,
+    transfer: TransferId,
+    destination: u32,
+    sealing: Sealing,
+    patience: Duration,
+    capabilities: Capabilities,
+    uri: String,
+}
+
+/// The error of a reply to another call: the other end breaks the protocol.
+fn confused() -> Error {
+    Error::new(Side::Relay, ErrorKind::Internal, "a reply answers something else")
+}
+
+impl RemoteStore {
+    /// Asks a destination gateway, as soon as one is there, what its store is.
+    pub async fn open(
+        routes: Arc<Routes>,
+        transfer: TransferId,
+        destination: u32,
+        sealing: Sealing,
+    ) -> Result<Self> {
+        let mut store = Self {
+            routes,
+            transfer,
+            destination,
+            sealing,
+            patience: PATIENCE,
+            capabilities: Capabilities::posix(),
+            uri: String::new(),
+        };
+        match store.ask(Call::Describe, None).await? {
+            Reply::Described { capabilities, uri } => {
+                store.capabilities = *capabilities;
+                store.uri = uri;
+                Ok(store)
+            }
+            _ => Err(confused()),
+        }
+    }
+
+    /// Makes a call until its reply comes. For calls that may be made twice.
+    async fn ask(&self, call: Call, body: Option<Payload>) -> Result<Reply> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let body = body.clone().map(Body::Whole);
+            match self.ask_once(call.clone(), body, deadline).await {
+                Err(error) if error.side == Side::Relay && error.retryable => {
+                    if Instant::now() + PAUSE > deadline {
+                        return Err(error);
+                    }
+                    tracing::debug!("a call is made again: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
+        let bytes = match &call {
+            Call::Put { len, .. } | Call::PutPart { len, .. } | Call::StreamPart { len, .. } => {
+                *len
+            }
+            _ => 0,
+        };
+        let chosen = self.routes.find(bytes, deadline).await.ok_or_else(|| {
+            let message = "no gateway of the destination can be reached";
+            Error::new(Side::Relay, ErrorKind::Unreachable, message)
+        })?;
+        let request = Request {
+            back: Vec::new(),
+            transfer: self.transfer.clone(),
+            destination: self.destination,
+            call,
+        };
+        let node = self.routes.node();
+        let asked = node.ask(chosen.path.clone(), self.sealing, request, body);
+        match asked.await {
+            Ok(Reply::Failed(fault)) => Err(fault.into()),
+            Err(error) => {
+                if error.side == Side::Relay {
+                    chosen.rest();
+                }
+                Err(error)
+            }
+            reply => reply,
+        }
+    }
+
+    fn unsupported(&self, what: &str) -> Error {
+        let message = format!("gateways {what} nothing at the destination");
+        Error::new(Side::Destination, ErrorKind::Unsupported, message)
+    }
+}
+
+/// Of a listing that is not made.
+struct NoListing(Option<Error>);
+
+#[async_trait]
+impl Lister for NoListing {
+    async fn next_page(&mut self) -> Result<Option<ListPage>> {
+        self.0.take().map_or(Ok(None), Err)
+    }
+}
+
+#[async_trait]
+impl Store for RemoteStore {
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn side(&self) -> Side {
+        Side::Destination
+    }
+
+    fn uri(&self, key: &str) -> String {
+        format!("{}{key}", self.uri)
+    }
+
+    async fn check(&self, _access: Access, prefix: &str) -> Result<()> {
+        let prefix = prefix.to_owned();
+        match self.ask(Call::Check { prefix }, None).await? {
+            Reply::Done => Ok(()),
+            _ => Err(confused()),
+        }
+    }
+
+    /// Whoever lists asks the store itself.
+    fn list(&self, _request: ListRequest) -> Box<dyn Lister> {
+        Box::new(NoListing(Some(self.unsupported("list"))))
+    }
+
+    async fn stat(&self, key: &str, pin: &Pin, tags: bool) -> Result<Option<ObjectInfo>> {
+        let call = Call::Stat {
+            key: key.to_owned(),
+            pin: pin.clone(),
+            tags,
+        };
+        match self.ask(call, None).await? {
+            Reply::Info(found) => Ok(found.map(|found| *found)),
+            _ => Err(confused()),
+        }
+    }
+
+    /// Whoever reads asks the store itself.
+    async fn read(&self, key: &str, _request: ReadRequest) -> Result<ObjectReader> {
+        Err(self.unsupported("read").object(self.uri(key)))
+    }
+
+    async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
+        let call = Call::Put {
+            key: key.to_owned(),
+            attributes: Box::new(request.attributes),
+            mtime: request.mtime,
+            checksum: request.checksum,
+            condition: request.condition,
+            len: request.payload.len(),
+        };
+        match self.ask(call, Some(request.payload)).await? {
+            Reply::Put(receipt) => Ok(*receipt),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
+        let asked = async {
+            let body = list(&staged)?;
+            match self.ask(Call::Commit, Some(body.into())).await? {
+                Reply::Committed(each) if each.len() == staged.len() => Ok(each),
+                _ => Err(confused()),
+            }
+        };
+        match asked.await {
+            Ok(each) => each
+                .into_iter()
+                .map(|result| result.map_err(Error::from))
+                .collect(),
+            Err(error) => {
+                let fault = skyhaul_model::Fault::from(error);
+                staged.iter().map(|_| Err(fault.clone().into())).collect()
+            }
+        }
+    }
+
+    /// Tried once: whoever asks again has to look for what the first may have opened.
+    async fn open_upload(&self, key: &str, request: UploadRequest) -> Result<UploadToken> {
+        let call = Call::OpenUpload {
+            key: key.to_owned(),
+            size: request.size,
+            part_size: request.part_size,
+            attributes: Box::new(request.attributes),
+            mtime: request.mtime,
+            algorithm: request.algorithm,
+        };
+        let deadline = Instant::now() + self.patience;
+        match self.ask_once(call, None, deadline).await? {
+            Reply::Upload(token) => Ok(token),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn put_part(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        part: PartWrite,
+    ) -> Result<PartReceipt> {
+        let call = Call::PutPart {
+            key: key.to_owned(),
+            token: token.clone(),
+            number: part.number,
+            offset: part.offset,
+            len: part.payload.len(),
+            checksum: part.checksum,
+        };
+        match self.ask(call, Some(part.payload)).await? {
+            Reply::Part(receipt) => Ok(receipt),
+            _ => Err(confused()),
+        }
+    }
+
+    /// Who is asked holds a part that its store does not take so.
+    fn streams_parts(&self, _algorithm: Option<Algorithm>) -> bool {
+        true
+    }
+
+    async fn stream_part(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        part: PartStream,
+    ) -> Result<PartReceipt> {
+        let call = Call::StreamPart {
+            key: key.to_owned(),
+            token: token.clone(),
+            number: part.number,
+            offset: part.offset,
+            len: part.len,
+            algorithm: part.algorithm,
+        };
+        let hasher = part.algorithm.map(Hasher::new);
+        let hasher = Arc::new(Mutex::new(hasher));
+        let body = Body::Stream(hashed(part.body, Arc::clone(&hasher)));
+        let deadline = Instant::now() + self.patience;
+        let receipt = match self.ask_once(call, Some(body), deadline).await? {
+            Reply::Part(receipt) => receipt,
+            _ => return Err(confused()),
+        };
+        let sent = hasher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+            .map(Hasher::finish);
+        if sent.is_some() && receipt.checksum.is_some() && receipt.checksum != sent {
+            let message = "the part that was written is not the one that was sent";
+            return Err(Error::new(Side::Relay, ErrorKind::Corrupt, message).object(self.uri(key)));
+        }
+        Ok(receipt)
+    }
+
+    async fn finish_upload(
+        &self,
+        key: &str,
+        token: &UploadToken,
+        parts: &[PartReceipt],
+        checksum: Option<&Checksum>,
+        condition: &Condition,
+    ) -> Result<PutReceipt> {
+        let call = Call::FinishUpload {
+            key: key.to_owned(),
+            token: token.clone(),
+            checksum: checksum.cloned(),
+            condition: condition.clone(),
+        };
+        match self.ask(call, Some(list(parts)?.into())).await? {
+            Reply::Put(receipt) => Ok(*receipt),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn list_parts(&self, key: &str, token: &UploadToken) -> Result<Vec<PartReceipt>> {
+        let call = Call::ListParts {
+            key: key.to_owned(),
+            token: token.clone(),
+        };
+        match self.ask(call, None).await? {
+            Reply::Parts(parts) => Ok(parts),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn abort_upload(&self, key: &str, token: &UploadToken) -> Result<()> {
+        let call = Call::AbortUpload {
+            key: key.to_owned(),
+            token: token.clone(),
+        };
+        match self.ask(call, None).await? {
+            Reply::Done => Ok(()),
+            _ => Err(confused()),
+        }
+    }
+
+    async fn uploads(&self, key: &str) -> Result<Vec<OpenUpload>> {
+        let call = Call::Uploads {
+            key: key.to_owned(),
+        };
+        let Reply::Uploads(uploads) = self.ask(call, None).await? else {
+            return Err(confused());
+        };
+        let upload = |told: crate::call::Opened| OpenUpload {
+            key: told.key,
+            token: told.token,
+            initiated: told.initiated,
+        };
+        Ok(uploads.into_iter().map(upload).collect())
+    }
+
+    async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome> {
+        let asked = async {
+            match self.ask(Call::Delete, Some(list(keys)?.into())).await? {
+                Reply::Deleted(each) if each.len() == keys.len() => Ok(each),
+                _ => Err(confused()),
+            }
+        };
+        let each = asked.await.unwrap_or_else(|error| {
+            let fault = skyhaul_model::Fault::from(error);
+            keys.iter().map(|_| Err(fault.clone())).collect()
+        });
+        let outcome = |(key, result): (&String, Result<(), skyhaul_model::Fault>)| DeleteOutcome {
+            key: key.clone(),
+            result: result.map_err(Error::from),
+        };
+        keys.iter().zip(each).map(outcome).collect()
+    }
+
+    async fn copy(
+        &self,
+        key: &str,
+        _source: &CopySource,
+        _request: CopyRequest,
+    ) -> Result<PutReceipt> {
+        Err(self.unsupported("copy").object(self.uri(key)))
+    }
+
+    async fn copy_part(
+        &self,
+        key: &str,
+        _token: &UploadToken,
+        _source: &CopySource,
+        _number: u32,
+        _range: (u64, u64),
+    ) -> Result<PartReceipt> {
+        Err(self.unsupported("copy").object(self.uri(key)))
+    }
+}
+
+/// Frames as they are, hashed on the way.
+fn hashed(
+    frames: BoxStream<'static, Result<Bytes>>,
+    hasher: Arc<Mutex<Option<Hasher>>>,
+) -> BoxStream<'static, Result<Bytes>> {
+    frames
+        .inspect(move |frame| {
+            let mut hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
+            if let (Some(hasher), Ok(frame)) = (hasher.as_mut(), frame) {
+                hasher.update(frame);
+            }
+        })
+        .boxed()
+}

@@ -1,0 +1,148 @@
+//! Ways to the destination gateways of a transfer: which there are, and which one is next.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::GatewayId;
+use crate::ask::Path;
+use crate::node::Node;
+
+/// A way that failed is the last choice for this long.
+const REST: Duration = Duration::from_secs(2);
+
+/// Names of gateways and who has them now. A gateway that was started anew has another id.
+pub type Names = HashMap<String, GatewayId>;
+
+/// A way by names.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Who is to be passed; the last is a destination gateway.
+    pub hops: Vec<String>,
+    /// Its share of the bytes, beside the others' shares.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// One way, and what is under way on it.
+#[derive(Debug)]
+struct Lane {
+    route: Route,
+    under_way: AtomicU64,
+    /// Milliseconds since the start of the process at which it has rested.
+    rested: AtomicU64,
+}
+
+/// All ways to a destination.
+#[derive(Debug)]
+pub struct Routes {
+    node: Arc<Node>,
+    names: watch::Receiver<Names>,
+    lanes: Vec<Lane>,
+    began: Instant,
+}
+
+/// A way that was chosen, for so many bytes.
+pub(crate) struct Chosen<'a> {
+    pub(crate) path: Path,
+    routes: &'a Routes,
+    lane: &'a Lane,
+    bytes: u64,
+}
+
+impl Drop for Chosen<'_> {
+    fn drop(&mut self) {
+        self.lane.under_way.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Chosen<'_> {
+    /// Lets the way rest, because a call was lost on it.
+    pub(crate) fn rest(&self) {
+        let until = self.routes.now() + REST.as_millis() as u64;
+        self.lane.rested.store(until, Ordering::Relaxed);
+    }
+}
+
+impl Routes {
+    /// Ways of `node`, over gateways that `names` tells of.
+    #[must_use]
+    pub fn new(node: Arc<Node>, routes: Vec<Route>, names: watch::Receiver<Names>) -> Self {
+        let lane = |route| Lane {
+            route,
+            under_way: AtomicU64::new(0),
+            rested: AtomicU64::new(0),
+        };
+        Self {
+            node,
+            names,
+            lanes: routes.into_iter().map(lane).collect(),
+            began: Instant::now(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Arc<Node> {
+        &self.node
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    fn path(&self, lane: &Lane) -> Option<Path> {
+        let names = self.names.borrow();
+        let hops = lane.route.hops.iter().map(|name| names.get(name).copied());
+        let hops: Vec<_> = hops.collect::<Option<_>>()?;
+        let link = self.node.idlest(hops.first()?)?;
+        Some(Path { link, hops })
+    }
+
+    /// The way that has the least under way for its weight, of those that can be used.
+    fn choose(&self, bytes: u64) -> Option<Chosen<'_>> {
+        let now = self.now();
+        let usable = self.lanes.iter().filter_map(|lane| {
+            let path = self.path(lane)?;
+            let resting = lane.rested.load(Ordering::Relaxed) > now;
+            let load = lane.under_way.load(Ordering::Relaxed) / u64::from(lane.route.weight.max(1));
+            Some(((resting, load), lane, path))
+        });
+        let (_, lane, path) = usable.min_by_key(|(order, _, _)| *order)?;
+        lane.under_way.fetch_add(bytes, Ordering::Relaxed);
+        Some(Chosen {
+            path,
+            routes: self,
+            lane,
+            bytes,
+        })
+    }
+
+    /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`.
+    pub(crate) async fn find(&self, bytes: u64, deadline: Instant) -> Option<Chosen<'_>> {
+        // So that ways share what costs nothing, too.
+        let bytes = bytes + 1_024;
+        let (mut links, mut names) = (self.node.changes(), self.names.clone());
+        let changed = async {
+            loop {
+                links.borrow_and_update();
+                names.borrow_and_update();
+                if let Some(chosen) = self.choose(bytes) {
+                    return chosen;
+                }
+                tokio::select! {
+                    _ = links.changed() => {}
+                    Ok(()) = names.changed() => {}
+                }
+            }
+        };
+        tokio::time::timeout_at(deadline, changed).await.ok()
+    }
+}

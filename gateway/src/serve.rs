@@ -1,0 +1,223 @@
+//! Doing what another gateway asks: a request is opened, refused if it was there before, done on the
+//! destination's store, and its reply sealed. The reply is the acknowledgement.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures::stream::{self, BoxStream};
+use futures::{StreamExt as _, TryStreamExt as _};
+use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
+use skyhaul_stores::Store;
+use tokio::sync::mpsc;
+
+use crate::GatewayId;
+use crate::body;
+use crate::call::{Reply, Request};
+use crate::link::Link;
+use crate::node::{Arrived, Node};
+use crate::perform::perform;
+use crate::wire::fault::WireError;
+use crate::wire::header::{Header, Refusal, SegmentHead, Way};
+use crate::wire::seal::{Direction, Opener, Sealer};
+use crate::wire::{SEGMENT, TAG};
+
+/// First byte of a reply's segment that says only that the work goes on.
+pub(crate) const WORKING: u8 = 0;
+/// First byte of a segment of the reply itself.
+pub(crate) const REPLY: u8 = 1;
+
+/// How often that is said: well within what the other side takes for silence.
+const SIGN: Duration = Duration::from_secs(5);
+
+/// A request of which nothing came for this long is given up.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// Where requests are carried out.
+#[async_trait]
+pub trait Destinations: Send + Sync {
+    /// The store of a transfer's destination, by its place among them.
+    async fn open(&self, transfer: &TransferId, destination: u32) -> Result<Arc<dyn Store>>;
+
+    /// Waits for room for an object that is held whole; the room is free again when what is
+    /// returned is dropped.
+    async fn room(&self, bytes: u64) -> Result<Box<dyn Send>>;
+}
+
+/// The bytes that follow a request's first segment.
+struct Rest {
+    opener: Opener,
+    inbox: mpsc::UnboundedReceiver<Arrived>,
+}
+
+impl Rest {
+    /// Opens the next segment. Credit for it is given once it is read.
+    async fn next(&mut self) -> Result<BytesMut> {
+        let broken = |why: &str| {
+            let message = format!("a request broke off: {why}");
+            Error::new(Side::Relay, ErrorKind::Unreachable, message)
+        };
+        let arrived = tokio::time::timeout(SILENCE, self.inbox.recv()).await;
+        let (head, mut segment, _owed) = arrived
+            .map_err(|_| broken("nothing comes"))?
+            .ok_or_else(|| broken("its connection ended"))?;
+        let opened = self.opener.open(head.index, head.last, &mut segment);
+        opened.map_err(|error| broken("a segment is not good").cause(error))?;
+        Ok(segment)
+    }
+
+    /// A piece of the body; `None` at its end.
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        if self.opener.has_ended() {
+            return Ok(None);
+        }
+        read(self.next().await?).map(Some)
+    }
+}
+
+fn read(piece: BytesMut) -> Result<Bytes> {
+    let relay = |message: &str| Error::new(Side::Relay, ErrorKind::Corrupt, message);
+    let read = body::read(piece);
+    let read = read.map_err(|error| relay("a piece cannot be read").cause(error))?;
+    read.ok_or_else(|| {
+        Error::new(Side::Source, ErrorKind::Service, "the sender could not read the rest")
+    })
+}
+
+/// A request's body as a stream. Ends with an error unless it came whole.
+fn stream_of(first: Option<BytesMut>, rest: Rest) -> BoxStream<'static, Result<Bytes>> {
+    let first = stream::iter(first.map(read));
+    let rest = stream::try_unfold(rest, |mut rest| async move {
+        Ok(rest.piece().await?.map(|piece| (piece, rest)))
+    });
+    first
+        .chain(rest)
+        .try_filter(|piece| std::future::ready(!piece.is_empty()))
+        .boxed()
+}
+
+/// Serves one request, from its first segment to the reply's last.
+pub(crate) async fn serve(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    inbox: mpsc::UnboundedReceiver<Arrived>,
+) {
+    let mut inbox = inbox;
+    let Some(first) = inbox.recv().await else {
+        return;
+    };
+    let stream = first.0.stream;
+    if let Err(error) = answer(node, link, first, inbox).await {
+        tracing::warn!(peer = %link.peer, from = %stream.from, "a request is refused: {error}");
+        link.notify(Header::Refused(stream, Way::Request, Refusal::NotOpened));
+    }
+}
+
+async fn answer(
+    node: &Arc<Node>,
+    link: &Arc<Link>,
+    (head, mut segment, owed): Arrived,
+    inbox: mpsc::UnboundedReceiver<Arrived>,
+) -> Result<(), WireError> {
+    let (Some(secret), Some(destinations)) = (&node.secret, &node.destinations) else {
+        return Err(WireError::Malformed("this gateway writes nothing"));
+    };
+    let direction = Direction {
+        stream: head.stream,
+        to: node.id,
+        way: Way::Request,
+        cipher: head.cipher,
+    };
+    let mut opener = Opener::new(secret, direction)?;
+    opener.open(head.index, head.last, &mut segment)?;
+    if !node.is_new(head.stream) {
+        return Err(WireError::Malformed("a stream that was there before"));
+    }
+    drop(owed);
+    let len = segment.try_get_u32().unwrap_or(u32::MAX) as usize;
+    if len > segment.len() {
+        return Err(WireError::Malformed("a request is longer than its segment"));
+    }
+    let json = segment.split_to(len);
+    let request: Request = serde_json::from_slice(&json)
+        .map_err(|_| WireError::Malformed("a request cannot be read"))?;
+    let first = (!segment.is_empty()).then_some(segment);
+    let body = stream_of(first, Rest { opener, inbox });
+    let back = Direction {
+        way: Way::Reply,
+        ..direction
+    };
+    let mut out = Out {
+        node,
+        link,
+        back: request.back,
+        sealer: Sealer::new(secret, back)?,
+        head: SegmentHead {
+            route: Vec::new(),
+            way: Way::Reply,
+            ..head
+        },
+    };
+    let (transfer, destination) = (request.transfer, request.destination);
+    let work = async {
+        let store = destinations.open(&transfer, destination).await?;
+        perform(&*store, &**destinations, request.call, body).await
+    };
+    tokio::pin!(work);
+    let mut signs = tokio::time::interval(SIGN);
+    signs.tick().await;
+    let reply = loop {
+        tokio::select! {
+            biased;
+            done = &mut work => break done,
+            _ = signs.tick() => out.send(&[WORKING], false).await,
+        }
+    };
+    let reply = reply.unwrap_or_else(|error| Reply::Failed(error.into()));
+    let json = serde_json::to_vec(&reply).map_err(|_| WireError::Malformed("a reply"))?;
+    let mut pieces = json.chunks(SEGMENT - 1).peekable();
+    while let Some(piece) = pieces.next() {
+        let segment = [&[REPLY], piece].concat();
+        out.send(&segment, pieces.peek().is_none()).await;
+    }
+    Ok(())
+}
+
+/// Where a reply's segments go.
+struct Out<'a> {
+    node: &'a Node,
+    link: &'a Arc<Link>,
+    back: Vec<GatewayId>,
+    sealer: Sealer,
+    head: SegmentHead,
+}
+
+impl Out<'_> {
+    /// Sends a segment. One that does not get through is as a reply that is lost: who asked finds
+    /// out.
+    async fn send(&mut self, plain: &[u8], last: bool) {
+        let mut segment = BytesMut::with_capacity(plain.len() + TAG);
+        segment.put_slice(plain);
+        let Ok(index) = self.sealer.seal(&mut segment, last) else {
+            return;
+        };
+        let Some((next, route)) = self.back.split_first() else {
+            return;
+        };
+        let Some(link) = self.node.link_back(self.link, next) else {
+            tracing::debug!(%next, "a reply has no way back");
+            return;
+        };
+        let head = SegmentHead {
+            route: route.to_vec(),
+            index,
+            last,
+            len: segment.len() as u32,
+            ..self.head.clone()
+        };
+        if let Err(error) = link.send(head, segment.freeze()).await {
+            tracing::debug!(%next, "a reply is lost: {error}");
+        }
+    }
+}
