@@ -59,11 +59,12 @@ pub(crate) fn driver(config: &Config) -> Result<Embedded> {
     Embedded::open(config.settings()?)
 }
 
-/// The same with the flags that only tests use.
+/// The same for transfers: with gateways, and with the flags that only tests use.
 pub(crate) fn sliced_driver(config: &Config, speed: &SpeedArgs) -> Result<Embedded> {
     Embedded::open(Settings {
         slice_pages: speed.slice_pages,
         slice_chunks: speed.slice_chunks,
+        fleet: speed.gateways.fleet()?,
         ..config.settings()?
     })
 }

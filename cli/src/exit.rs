@@ -59,6 +59,7 @@ mod tests {
             elapsed: std::time::Duration::ZERO,
             failures: Vec::new(),
             verification_failed: false,
+            sent: None,
             notes: Vec::new(),
         }
     }

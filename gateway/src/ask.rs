@@ -152,7 +152,9 @@ impl Out<'_> {
         let small = body.as_ref().and_then(Body::len).unwrap_or(u64::MAX) <= SMALL;
         let room = 4 + json.len() + if small { 2 * SMALL as usize } else { 0 };
         if room > SEGMENT {
-            return Err(Error::invalid("what is known of the object is too long for a call"));
+            return Err(Error::invalid(
+                "what is known of the object is too long for a call",
+            ));
         }
         let mut first = BytesMut::with_capacity(room + TAG);
         first.put_u32(json.len() as u32);
@@ -189,10 +191,7 @@ impl Out<'_> {
     }
 }
 
-async fn receive(
-    mut opener: Opener,
-    mut inbox: mpsc::UnboundedReceiver<Event>,
-) -> Result<Reply> {
+async fn receive(mut opener: Opener, mut inbox: mpsc::UnboundedReceiver<Event>) -> Result<Reply> {
     let mut json = BytesMut::new();
     loop {
         let event = tokio::time::timeout(SILENCE, inbox.recv()).await;

@@ -132,7 +132,9 @@ pub(crate) fn read(mut piece: BytesMut) -> Result<Option<Bytes>, WireError> {
             Ok(Some(bytes.into()))
         }
         ZSTD => {
-            let len = zstd::zstd_safe::get_frame_content_size(&piece).ok().flatten();
+            let len = zstd::zstd_safe::get_frame_content_size(&piece)
+                .ok()
+                .flatten();
             let len = len.filter(|len| *len <= MOST as u64);
             let len = len.ok_or(WireError::Malformed("a piece is too long"))? as usize;
             let bytes = zstd::bulk::decompress(&piece, len).map_err(|_| unreadable(()))?;

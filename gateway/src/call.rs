@@ -5,9 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
-use skyhaul_model::{
-    Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId,
-};
+use skyhaul_model::{Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId};
 use skyhaul_stores::{Condition, PutReceipt, UploadToken};
 
 use crate::GatewayId;
@@ -90,6 +88,18 @@ pub(crate) enum Call {
     Delete,
 }
 
+impl Call {
+    /// Bytes of an object that follow it.
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::Put { len, .. } | Self::PutPart { len, .. } | Self::StreamPart { len, .. } => {
+                *len
+            }
+            _ => 0,
+        }
+    }
+}
+
 /// An open upload as it is told.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Opened {
@@ -133,9 +143,8 @@ pub(crate) fn list<T: Serialize>(items: &[T]) -> skyhaul_model::Result<bytes::By
 
 /// Reads such a body.
 pub(crate) fn listed<T: for<'a> Deserialize<'a>>(body: &[u8]) -> skyhaul_model::Result<Vec<T>> {
-    serde_json::from_slice(body).map_err(|error| {
-        skyhaul_model::Error::invalid("a call's list cannot be read").cause(error)
-    })
+    serde_json::from_slice(body)
+        .map_err(|error| skyhaul_model::Error::invalid("a call's list cannot be read").cause(error))
 }
 
 /// The error of what cannot be.

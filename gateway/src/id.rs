@@ -15,6 +15,14 @@ impl GatewayId {
     pub fn generate() -> Self {
         Self(rand::random())
     }
+
+    /// An identity as it is displayed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut id = Self([0; 16]);
+        hex::decode_to_slice(text, &mut id.0).ok()?;
+        Some(id)
+    }
 }
 
 impl fmt::Display for GatewayId {

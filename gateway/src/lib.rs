@@ -4,12 +4,17 @@
 mod ask;
 mod body;
 mod call;
+pub mod config;
+mod directory;
+mod hosting;
 pub mod id;
 mod link;
 pub mod node;
+mod peers;
 mod perform;
 pub mod remote;
 pub mod routes;
+pub mod run;
 pub mod secret;
 pub mod serve;
 pub mod wire;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -69,6 +70,8 @@ pub struct Traffic {
     pub wire: AtomicU64,
     /// Bytes of segments that were passed on.
     pub passed: AtomicU64,
+    /// Bytes that were written to a store.
+    pub written: AtomicU64,
 }
 
 /// See the module documentation.
@@ -151,7 +154,10 @@ impl Node {
             .entry(link.peer)
             .or_default()
             .push(Arc::clone(&link));
-        let _leaves = Leaves { node: self, link: &link };
+        let _leaves = Leaves {
+            node: self,
+            link: &link,
+        };
         self.changed();
         link.run(&agreed, stream, outbox, self).await
     }
@@ -210,6 +216,12 @@ impl Node {
         }
     }
 
+    /// Waits until no request is worked on, `most` long.
+    pub async fn drained(&self, most: Duration) {
+        let all = self.serving.acquire_many(MOST_REQUESTS as u32);
+        let _ = tokio::time::timeout(most, all).await;
+    }
+
     /// Ends all links.
     pub fn close(&self) {
         for link in lock(&self.links).values().flatten() {
@@ -233,7 +245,10 @@ impl Node {
         lock(&self.calls).insert(number, waiting);
         if link.is_closed() {
             // It may have closed before the call was there to be told.
-            self.lose(|waiting| waiting.link == link.number, "the connection ended");
+            self.lose(
+                |waiting| waiting.link == link.number,
+                "the connection ended",
+            );
         }
         (Began { node: self, number }, inbox)
     }
@@ -274,7 +289,10 @@ impl Node {
             }
         }
         lock(&self.requests).retain(|_, receiving| receiving.link != link.number);
-        self.lose(|waiting| waiting.link == link.number, "the connection ended");
+        self.lose(
+            |waiting| waiting.link == link.number,
+            "the connection ended",
+        );
         self.broadcast(&Header::Lost(link.peer, NEWS), link.peer);
         self.changed();
     }

@@ -5,9 +5,7 @@ use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_stores::payload::Payload;
-use skyhaul_stores::{
-    Access, PartStream, PartWrite, PutRequest, Staged, Store, UploadRequest,
-};
+use skyhaul_stores::{Access, PartStream, PartWrite, PutRequest, Staged, Store, UploadRequest};
 
 use crate::call::{Call, Opened, Reply, listed};
 use crate::serve::Destinations;

@@ -46,7 +46,11 @@ pub struct RemoteStore {
 
 /// The error of a reply to another call: the other end breaks the protocol.
 fn confused() -> Error {
-    Error::new(Side::Relay, ErrorKind::Internal, "a reply answers something else")
+    Error::new(
+        Side::Relay,
+        ErrorKind::Internal,
+        "a reply answers something else",
+    )
 }
 
 impl RemoteStore {
@@ -95,16 +99,14 @@ impl RemoteStore {
     }
 
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
-        let bytes = match &call {
-            Call::Put { len, .. } | Call::PutPart { len, .. } | Call::StreamPart { len, .. } => {
-                *len
-            }
-            _ => 0,
-        };
-        let chosen = self.routes.find(bytes, deadline).await.ok_or_else(|| {
-            let message = "no gateway of the destination can be reached";
-            Error::new(Side::Relay, ErrorKind::Unreachable, message)
-        })?;
+        let chosen = self
+            .routes
+            .find(call.len(), deadline)
+            .await
+            .ok_or_else(|| {
+                let message = "no gateway of the destination can be reached";
+                Error::new(Side::Relay, ErrorKind::Unreachable, message)
+            })?;
         let request = Request {
             back: Vec::new(),
             transfer: self.transfer.clone(),

@@ -36,6 +36,12 @@ macro_rules! secret {
                 Ok(secret)
             }
 
+            /// Its hexadecimal digits, for whoever starts a gateway. Not to be shown.
+            #[must_use]
+            pub fn reveal(&self) -> Zeroizing<String> {
+                Zeroizing::new(hex::encode(self.0))
+            }
+
             /// The key for one purpose: HKDF-SHA-256 (RFC 5869) without salt.
             pub(crate) fn derive(&self, purpose: &[&[u8]]) -> Zeroizing<[u8; KEY]> {
                 let mut key = Zeroizing::new([0; KEY]);

@@ -2,6 +2,7 @@
 //! destination's store, and its reply sealed. The reply is the acknowledgement.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,7 +82,11 @@ fn read(piece: BytesMut) -> Result<Bytes> {
     let read = body::read(piece);
     let read = read.map_err(|error| relay("a piece cannot be read").cause(error))?;
     read.ok_or_else(|| {
-        Error::new(Side::Source, ErrorKind::Service, "the sender could not read the rest")
+        Error::new(
+            Side::Source,
+            ErrorKind::Service,
+            "the sender could not read the rest",
+        )
     })
 }
 
@@ -162,7 +167,11 @@ async fn answer(
     let (transfer, destination) = (request.transfer, request.destination);
     let work = async {
         let store = destinations.open(&transfer, destination).await?;
-        perform(&*store, &**destinations, request.call, body).await
+        let len = request.call.len();
+        let reply = perform(&*store, &**destinations, request.call, body).await?;
+        let written = &node.traffic.written;
+        written.fetch_add(len, Ordering::Relaxed);
+        Ok::<_, Error>(reply)
     };
     tokio::pin!(work);
     let mut signs = tokio::time::interval(SIGN);

@@ -124,6 +124,7 @@ impl Store for Pair {
 }
 
 /// All that must live as long as a fixture.
+#[allow(dead_code)]
 struct Keep(tempfile::TempDir, Vec<Wire>, Vec<Arc<Node>>);
 
 async fn over_a_relay(cipher: Cipher, compress: Compress) -> Fixture {

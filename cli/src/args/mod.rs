@@ -9,6 +9,7 @@ mod cp;
 mod deletion;
 mod endpoint;
 mod filters;
+mod gateways;
 mod global;
 mod ls;
 mod performance;

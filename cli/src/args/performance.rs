@@ -21,6 +21,8 @@ pub(crate) struct SpeedArgs {
     /// Bytes a second at most (50M is 50 MiB/s), or off
     #[arg(long, value_name = "RATE", value_parser = rate)]
     bwlimit: Option<Rate>,
+    #[command(flatten)]
+    pub(crate) gateways: super::gateways::GatewayArgs,
     #[arg(long, value_name = "N", hide = true)]
     pub(crate) slice_pages: Option<u32>,
     #[arg(long, value_name = "N", hide = true)]

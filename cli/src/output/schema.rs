@@ -164,6 +164,24 @@ pub(crate) enum Body<'a> {
     },
 }
 
+/// What gateways sent.
+#[derive(Debug, Serialize)]
+struct Sent {
+    logical_bytes: u64,
+    wire_bytes: u64,
+    saved_percent: f64,
+}
+
+impl Sent {
+    fn of(sent: skyhaul_workflow::fleet::Sent) -> Self {
+        Self {
+            logical_bytes: sent.logical,
+            wire_bytes: sent.wire,
+            saved_percent: sent.saved(),
+        }
+    }
+}
+
 /// The end of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ended<'a> {
@@ -176,6 +194,9 @@ pub(crate) struct Ended<'a> {
     transport_verified: u64,
     seconds: f64,
     verification_failed: bool,
+    /// What gateways sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateways: Option<Sent>,
     failures: &'a [Outcome],
     notes: &'a [String],
 }
@@ -192,6 +213,7 @@ impl<'a> Body<'a> {
             transport_verified: summary.transport_verified,
             seconds: summary.elapsed.as_secs_f64(),
             verification_failed: summary.verification_failed,
+            gateways: summary.sent.map(Sent::of),
             failures: &summary.failures,
             notes: &summary.notes,
         })

@@ -61,6 +61,15 @@ pub(crate) fn lines(summary: &Summary) -> String {
             summary.source_verified, summary.transport_verified,
         );
     }
+    if let Some(sent) = &summary.sent {
+        let _ = writeln!(
+            out,
+            "      {} went over the network as {} ({:.0} % saved)",
+            text::size(sent.logical),
+            text::size(sent.wire),
+            sent.saved(),
+        );
+    }
     for note in &summary.notes {
         let _ = writeln!(out, "note: {}", text::printable(note));
     }
@@ -93,6 +102,7 @@ mod tests {
             elapsed: std::time::Duration::from_secs(2),
             failures: Vec::new(),
             verification_failed: false,
+            sent: None,
             notes: vec!["tags were left out".to_owned()],
         };
         assert_eq!(

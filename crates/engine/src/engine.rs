@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use skyhaul_model::capabilities::MtimeSupport;
 use skyhaul_model::{Algorithm, Error, ErrorKind, HolderId, Result, TransferId, TransferSpec};
@@ -39,6 +40,9 @@ pub struct Limits {
     pub slice_pages: Option<u32>,
     /// Chunks after which a copying slice ends.
     pub slice_chunks: Option<u32>,
+    /// How long a lease lasts without a sign of life, where other processes work on the transfer
+    /// too. `None`: this one is alone.
+    pub term: Option<Duration>,
     /// Whether bytes are read to compare objects whose stored checksums have no common algorithm
     /// (otherwise equal sizes count as equal).
     pub read_to_compare: bool,

@@ -1,7 +1,7 @@
 //! An error on its way from one process to another.
 
-use serde::{Deserialize, Serialize};
 use crate::{Error, ErrorKind, Side};
+use serde::{Deserialize, Serialize};
 
 /// An [`Error`] without its cause, whose text is in the message.
 #[derive(Debug, Clone, Serialize, Deserialize)]

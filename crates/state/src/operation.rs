@@ -7,8 +7,9 @@ use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{HolderId, Result, TransferId};
 
 use crate::{
-    GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record, Submitted,
-    TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow, UploadStatus,
+    GatewayRow, GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record,
+    Submitted, TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow,
+    UploadStatus,
 };
 
 /// A call of [`TransferState`], with its arguments in the trait's order.
@@ -46,6 +47,8 @@ pub enum Operation {
     ),
     Upload(TransferId, UploadKey),
     Uploads(TransferId, Vec<UploadStatus>, Option<UploadKey>, usize),
+    Announce(TransferId, Box<GatewayRow>),
+    Gateways(TransferId),
     Progress(TransferId),
 }
 
@@ -81,6 +84,8 @@ pub enum Reply {
     Upload(Option<Box<UploadRow>>),
     /// Uploads.
     Uploads(Vec<UploadRow>),
+    /// Gateways.
+    Gateways(Vec<GatewayRow>),
     /// How far a transfer is.
     Progress(Progress),
 }
@@ -114,6 +119,8 @@ impl Operation {
             Self::UploadStatus(..) => "upload_status",
             Self::Upload(..) => "upload",
             Self::Uploads(..) => "uploads",
+            Self::Announce(..) => "announce",
+            Self::Gateways(..) => "gateways",
             Self::Progress(..) => "progress",
         }
     }
@@ -131,6 +138,7 @@ impl Operation {
                 | Self::Groups(..)
                 | Self::Upload(..)
                 | Self::Uploads(..)
+                | Self::Gateways(..)
                 | Self::Progress(..)
         )
     }
@@ -218,6 +226,8 @@ impl Operation {
                 let rows = state.uploads(&id, &statuses, after.as_ref(), limit).await;
                 rows.map(Reply::Uploads)
             }
+            Self::Announce(id, row) => state.announce(&id, &row).await.map(nothing),
+            Self::Gateways(id) => state.gateways(&id).await.map(Reply::Gateways),
             Self::Progress(id) => state.progress(&id).await.map(Reply::Progress),
         }
     }

@@ -341,6 +341,32 @@ pub struct Progress {
     pub chunks_done: u64,
 }
 
+/// What a gateway tells of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GatewayRow {
+    /// Its name in the dataplane; kept when it is started anew.
+    pub name: String,
+    /// Who it is on the wire, in hexadecimal digits; new at each start.
+    pub gateway: String,
+    /// Who holds its leases, if it claims groups.
+    pub holder: Option<HolderId>,
+    /// Where it is connected to (`host:port`), if it is.
+    pub address: Option<String>,
+    /// Raised with each announcement since its start.
+    pub beat: u64,
+    /// Connections to other gateways.
+    pub connections: u64,
+    /// Bytes of objects that it sent, before compression.
+    pub logical_bytes: u64,
+    /// Bytes that it sent for them over the network.
+    pub wire_bytes: u64,
+    /// Bytes that it passed on for others.
+    pub passed_bytes: u64,
+    /// Bytes that it wrote to a store.
+    pub written_bytes: u64,
+}
+
 /// A store of transfers' state.
 ///
 /// Errors: `LeaseLost` when a fenced write finds another lease, `NotFound` for rows that do not
@@ -522,6 +548,13 @@ pub trait TransferState: Debug + Send + Sync {
         after: Option<&UploadKey>,
         limit: usize,
     ) -> Result<Vec<UploadRow>>;
+
+    /// A gateway tells of itself: its row takes the place of the one that has its name. Each time
+    /// with another beat, so that those who look know that it lives.
+    async fn announce(&self, id: &TransferId, gateway: &GatewayRow) -> Result<()>;
+
+    /// The gateways that told of themselves, by name.
+    async fn gateways(&self, id: &TransferId) -> Result<Vec<GatewayRow>>;
 
     /// How far a transfer is.
     async fn progress(&self, id: &TransferId) -> Result<Progress>;

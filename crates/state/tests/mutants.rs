@@ -11,9 +11,9 @@ use skyhaul_model::group::{Counts, GroupId, GroupStatus, Lease, RangeId};
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{HolderId, Result, TransferId};
 use skyhaul_state::{
-    GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record, SqliteState,
-    Submitted, TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow,
-    UploadStatus, suite,
+    GatewayRow, GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record,
+    SqliteState, Submitted, TransferChange, TransferRow, TransferState, UploadKey, UploadResult,
+    UploadRow, UploadStatus, suite,
 };
 
 /// The rule that is broken.
@@ -401,6 +401,14 @@ impl TransferState for Mutant {
             rows.truncate(limit);
         }
         Ok(rows)
+    }
+
+    async fn announce(&self, id: &TransferId, gateway: &GatewayRow) -> Result<()> {
+        self.inner.announce(id, gateway).await
+    }
+
+    async fn gateways(&self, id: &TransferId) -> Result<Vec<GatewayRow>> {
+        self.inner.gateways(id).await
     }
 
     async fn progress(&self, id: &TransferId) -> Result<Progress> {

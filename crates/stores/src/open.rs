@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use skyhaul_model::spec::{Durability, Encryption, Endpoint};
-use skyhaul_model::{Result, Scheme, Side, TransferId, TransferSpec};
 use crate::Store;
 use crate::local::{LocalOptions, LocalStore};
 use crate::s3::{S3Options, S3Store};
+use skyhaul_model::spec::{Durability, Encryption, Endpoint};
+use skyhaul_model::{Result, Scheme, Side, TransferId, TransferSpec};
 
 /// How one side is used.
 #[derive(Debug, Clone, Default)]

@@ -1,6 +1,7 @@
 //! Driving a transfer through its phases in this process. Every phase is idempotent, so that a run
 //! begins where an earlier one stopped.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,12 +17,13 @@ use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{
     Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
 };
-use tokio::sync::{mpsc, watch};
 use skyhaul_stores::open;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::delete::{self, Deletions};
 use crate::embedded::Start;
+use crate::fleet::{self, Fleet, Sent};
 use crate::home::Home;
 use crate::settings::Settings;
 use crate::summary::{Event, ProgressEvent, Summary};
@@ -40,6 +42,7 @@ pub(crate) fn limits(settings: &Settings, keep_skipped: bool) -> Limits {
         attempts: settings.attempts,
         slice_pages: settings.slice_pages,
         slice_chunks: settings.slice_chunks,
+        term: None,
         read_to_compare: true,
         keep_skipped,
     }
@@ -54,6 +57,10 @@ struct Run {
     resumed: u64,
     deletions: Deletions,
     verification_failed: bool,
+    fleet: Option<Fleet>,
+    /// The transfer's folder.
+    folder: PathBuf,
+    sent: Option<Sent>,
     notes: Vec<String>,
 }
 
@@ -139,6 +146,9 @@ pub(crate) async fn drive(
         began: Instant::now(),
         deletions: Deletions::default(),
         verification_failed: false,
+        fleet: settings.fleet.clone(),
+        folder: home.transfer_dir(&id),
+        sent: None,
         notes: Vec::new(),
     };
     let (began, before) = (run.began, run.resumed);
@@ -191,6 +201,7 @@ pub(crate) async fn drive(
         elapsed: run.began.elapsed(),
         failures: named,
         verification_failed: run.verification_failed,
+        sent: run.sent,
         notes: run.notes,
     })
 }
@@ -224,7 +235,7 @@ fn drain(
 
 /// Bytes that are at the destination already: of objects that ended and of parts that were
 /// recorded.
-async fn bytes_so_far(engine: &Engine) -> Result<u64> {
+pub(crate) async fn bytes_so_far(engine: &Engine) -> Result<u64> {
     let mut bytes = engine.state.progress(&engine.id).await?.done.bytes;
     let mut after = None;
     loop {
@@ -320,7 +331,12 @@ impl Run {
             if resumed {
                 worker::reclaim(&engine).await?;
             }
-            copy_phase(&engine, true).await?;
+            if let Some(fleet) = &self.fleet {
+                let listing = copy_phase(&engine, false);
+                self.sent = Some(fleet::copy(fleet, &engine, &self.folder, listing).await?);
+            } else {
+                copy_phase(&engine, true).await?;
+            }
             let progress = engine.state.progress(&engine.id).await?;
             if let Err(error) = plan::something_matched(&engine.spec, &progress) {
                 self.enter(Phase::Ended, Some(TransferStatus::Failed))

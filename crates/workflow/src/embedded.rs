@@ -10,9 +10,9 @@ use skyhaul_model::guard::DeletePolicy;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
-use skyhaul_stores::open;
 use skyhaul_state::{Phase, Progress, Submitted, TransferRow, TransferState, TransferStatus};
 use skyhaul_stores::Access;
+use skyhaul_stores::open;
 use tokio_util::sync::CancellationToken;
 
 use crate::home::Home;
@@ -213,6 +213,7 @@ impl Embedded {
             elapsed: began.elapsed(),
             failures,
             verification_failed: false,
+            sent: None,
             notes: Vec::new(),
         })
     }

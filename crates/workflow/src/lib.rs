@@ -6,6 +6,7 @@ mod compare;
 mod delete;
 mod drive;
 pub mod embedded;
+pub mod fleet;
 mod home;
 mod ls;
 mod plan;

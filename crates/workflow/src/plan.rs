@@ -10,8 +10,8 @@ use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, Trans
 use skyhaul_state::Progress;
 use skyhaul_stores::{Access, ListRequest, Store};
 
-use skyhaul_stores::open::{self, Use};
 use crate::request::CopyRequest;
+use skyhaul_stores::open::{self, Use};
 
 /// See [`crate::Embedded::plan`]. `access` is what the destination must permit.
 pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<TransferSpec> {

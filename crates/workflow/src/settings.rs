@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fleet::Fleet;
+
 /// See each field; defaults are [`Settings::default`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
@@ -24,6 +26,8 @@ pub struct Settings {
     pub slice_chunks: Option<u32>,
     /// Times an object is begun anew after it changed or failed retryably.
     pub attempts: u32,
+    /// Gateways that copy, instead of this process.
+    pub fleet: Option<Fleet>,
     /// How often progress events are sent.
     pub progress_interval: Duration,
 }
@@ -40,6 +44,7 @@ impl Default for Settings {
             slice_pages: None,
             slice_chunks: None,
             attempts: 3,
+            fleet: None,
             progress_interval: Duration::from_millis(200),
         }
     }

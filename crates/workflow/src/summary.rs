@@ -61,6 +61,8 @@ pub struct Summary {
     pub failures: Vec<Outcome>,
     /// Whether verification found a difference.
     pub verification_failed: bool,
+    /// What gateways sent, if there were some.
+    pub sent: Option<crate::fleet::Sent>,
     /// Things the user should know (a probe that failed, tags that could not be read).
     pub notes: Vec<String>,
 }

@@ -44,6 +44,23 @@ pub enum Cipher {
 }
 
 impl Cipher {
+    /// The faster one of those that hide objects, on this machine: AES where the processor has
+    /// instructions for it.
+    #[must_use]
+    pub fn suited() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let has_aes = std::arch::is_x86_feature_detected!("aes");
+        #[cfg(target_arch = "aarch64")]
+        let has_aes = std::arch::is_aarch64_feature_detected!("aes");
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+        let has_aes = false;
+        if has_aes {
+            Self::Aes256Gcm
+        } else {
+            Self::ChaCha20Poly1305
+        }
+    }
+
     /// Its byte in the derivation of keys.
     pub(crate) fn byte(self) -> u8 {
         match self {

@@ -64,8 +64,9 @@ impl Net {
         };
         let destinations = store.map(|store| Arc::new(One(store)) as Arc<dyn Destinations>);
         let node = Node::new(identity, destinations);
-        self.names
-            .send_modify(|names| { let _ = names.insert(name.to_owned(), node.id); });
+        self.names.send_modify(|names| {
+            let _ = names.insert(name.to_owned(), node.id);
+        });
         node
     }
 
@@ -85,10 +86,8 @@ impl Net {
     pub(crate) async fn connect(&self, near: &Arc<Node>, far: &Arc<Node>) -> Wire {
         let (mut a, mut b) = tokio::io::duplex(256 << 10);
         let (near, far) = (Arc::clone(near), Arc::clone(far));
-        let (left, right) = tokio::join!(
-            near.member().connect(&mut a),
-            far.member().accept(&mut b)
-        );
+        let (left, right) =
+            tokio::join!(near.member().connect(&mut a), far.member().accept(&mut b));
         let (left, right) = (left.unwrap(), right.unwrap());
         let join = |node: Arc<Node>, agreed, stream| {
             tokio::spawn(async move {

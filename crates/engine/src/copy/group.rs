@@ -11,6 +11,7 @@ use skyhaul_model::segment::{Chunk, ObjectTask, Segment};
 use skyhaul_model::{Error, ErrorKind, Result, Verification};
 use skyhaul_state::{GroupRow, NewGroup, Record, UploadResult, UploadStatus};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::object::{self, ObjectEnd};
 use super::part::{self, PartEnd};
@@ -19,8 +20,8 @@ use crate::budget::Demand;
 use crate::engine::Engine;
 use crate::listing::pack;
 
-/// How often a lease is renewed: well inside its term of 60 s.
-const RENEWAL: Duration = Duration::from_secs(20);
+/// The term of leases where nobody else could take them.
+const TERM: Duration = Duration::from_mins(1);
 
 /// How long ended chunks wait for others to be recorded with: so much more is sent again after a
 /// crash.
@@ -63,6 +64,8 @@ struct Work {
     segment: Arc<Segment>,
     row: GroupRow,
     lease: Lease,
+    /// When the lease was last known to be ours, by this process's own clock.
+    renewed: Instant,
 }
 
 /// Moves the chunks of a claimed group that are not done yet, as far as the allowance goes; gives
@@ -91,6 +94,7 @@ pub(crate) async fn run(
         segment,
         row,
         lease,
+        renewed: Instant::now(),
     };
     let ended = work.run(allowance, demand).await;
     let is_done = work.row.done == Bitmap::full(work.row.chunks);
@@ -118,7 +122,8 @@ impl Work {
         pending.reverse();
         let width = self.width();
         let mut running: JoinSet<(u32, Result<ChunkEnd>)> = JoinSet::new();
-        let mut renewal = tokio::time::interval(RENEWAL);
+        let term = self.engine.limits.term.unwrap_or(TERM);
+        let mut renewal = tokio::time::interval(term / 3);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewal.tick().await;
         loop {
@@ -152,13 +157,41 @@ impl Work {
                     while let Some(next) = running.try_join_next() {
                         batch.push(next);
                     }
-                    self.record(batch).await?;
+                    self.while_held(async |work| work.record(batch).await).await?;
                 }
                 _ = renewal.tick() => {
-                    let engine = &self.engine;
-                    self.lease = engine.state.renew(&engine.id, self.row.id, &self.lease).await?;
+                    self.while_held(async |work| work.renew().await).await?;
                 }
             }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<()> {
+        let (engine, asked) = (&self.engine, Instant::now());
+        self.lease = engine
+            .state
+            .renew(&engine.id, self.row.id, &self.lease)
+            .await?;
+        self.renewed = asked;
+        Ok(())
+    }
+
+    /// Does what proves that the lease is still ours. At two thirds of its term without a proof
+    /// the work ends, before anybody else may begin it.
+    async fn while_held(&mut self, work: impl AsyncFnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let Some(term) = self.engine.limits.term else {
+            return work(self).await;
+        };
+        let deadline = self.renewed + term * 2 / 3;
+        match tokio::time::timeout_at(deadline, work(self)).await {
+            Ok(done) => done,
+            Err(_) => Err(Error::control(
+                ErrorKind::LeaseLost,
+                format!(
+                    "the lease of group {} could not be renewed in time",
+                    self.row.id
+                ),
+            )),
         }
     }
 
@@ -243,11 +276,12 @@ impl Work {
     }
 
     async fn put(&mut self, record: Record) -> Result<()> {
-        let engine = &self.engine;
+        let (engine, asked) = (&self.engine, Instant::now());
         self.row = engine
             .state
             .record(&engine.id, self.row.id, &self.lease, record)
             .await?;
+        self.renewed = asked;
         Ok(())
     }
 

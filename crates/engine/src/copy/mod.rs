@@ -3,6 +3,7 @@
 pub mod attributes;
 pub mod complete;
 pub mod group;
+pub mod leases;
 pub mod object;
 pub mod part;
 pub mod read;

@@ -13,9 +13,13 @@ use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Result, Side};
 use skyhaul_state::{NewUpload, UploadKey, UploadRow};
 use skyhaul_stores::{OpenUpload, UploadRequest, UploadToken};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::Instant;
 
 use super::{attributes, read};
 use crate::engine::Engine;
+
+/// How often another process's upload is asked for.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// A creation that was sent is answered or given up within this time, so an upload of ours begins
 /// within it after the intent.
@@ -95,6 +99,13 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
         return Ok(Found::Ended);
     }
+    let row = match row {
+        Some(row) if row.token.is_none() => Some(await_token(engine, row).await?),
+        row => row,
+    };
+    if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
+        return Ok(Found::Ended);
+    }
     // From here on the object has a row, so that whatever happens to it is recorded once.
     let (mut row, is_new) = match row {
         Some(row) => (row, false),
@@ -170,6 +181,29 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         }
         _ => Ok(opened(token, kept)),
     }
+}
+
+/// Waits while another process may be about to create the upload that it intends. Whoever did not
+/// in a lease's term is taken for dead.
+async fn await_token(engine: &Engine, mut row: UploadRow) -> Result<UploadRow> {
+    let Some(term) = engine.limits.term else {
+        return Ok(row);
+    };
+    let deadline = Instant::now() + term;
+    while row.token.is_none() && row.status.is_under_way() && Instant::now() < deadline {
+        engine.check_cancelled()?;
+        tokio::time::sleep(ASK_AGAIN).await;
+        let intended = row.intended;
+        match engine.state.upload(&engine.id, &row.key).await? {
+            Some(now) => row = now,
+            None => break,
+        }
+        if row.intended != intended {
+            // Somebody else tries anew, and has all the time for it.
+            return Box::pin(await_token(engine, row)).await;
+        }
+    }
+    Ok(row)
 }
 
 /// Creates the upload. A creation whose reply was lost may have been made: it is looked for and

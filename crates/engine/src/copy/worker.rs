@@ -108,6 +108,13 @@ async fn claim(
     Ok(None)
 }
 
+/// Gives back the groups that this engine holds, after it was stopped.
+pub async fn release(engine: &Engine) -> Result<()> {
+    super::leases::reclaim_of(engine, &engine.holder)
+        .await
+        .map(drop)
+}
+
 /// Frees the groups and ranges that a dead run holds. Only for callers that have proved that no
 /// other process works on the transfer.
 pub async fn reclaim(engine: &Engine) -> Result<()> {

@@ -19,8 +19,9 @@ use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
 use super::{Answer, Call, MOST, NUMBER, PATH, Token};
 use crate::operation::{Operation, Reply};
 use crate::{
-    GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record, Submitted,
-    TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow, UploadStatus,
+    GatewayRow, GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record,
+    Submitted, TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow,
+    UploadStatus,
 };
 
 /// How long a client tries.
@@ -395,6 +396,15 @@ impl TransferState for RemoteState {
     ) -> Result<Vec<UploadRow>> {
         let page = Operation::Uploads(id.clone(), statuses.to_vec(), after.cloned(), limit);
         call!(self, page, Reply::Uploads(rows) => rows)
+    }
+
+    async fn announce(&self, id: &TransferId, gateway: &GatewayRow) -> Result<()> {
+        let announce = Operation::Announce(id.clone(), Box::new(gateway.clone()));
+        call!(self, announce, Reply::Nothing => ())
+    }
+
+    async fn gateways(&self, id: &TransferId) -> Result<Vec<GatewayRow>> {
+        call!(self, Operation::Gateways(id.clone()), Reply::Gateways(rows) => rows)
     }
 
     async fn progress(&self, id: &TransferId) -> Result<Progress> {

@@ -12,8 +12,8 @@
 //! is authenticated and encrypted.
 
 mod client;
-mod status;
 mod server;
+mod status;
 mod token;
 
 use serde::{Deserialize, Serialize};

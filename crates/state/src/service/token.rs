@@ -42,6 +42,12 @@ impl Token {
         Self::parse(&text).map_err(|error| error.object(path.display().to_string()))
     }
 
+    /// Its text, for whoever starts a caller. Not to be shown.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// The value of the header that shows it.
     pub(super) fn header(&self) -> String {
         format!("Bearer {}", self.0)

@@ -7,6 +7,7 @@
 mod column;
 mod connection;
 mod failure;
+mod gateways;
 mod groups;
 mod ranges;
 #[cfg(test)]
@@ -23,8 +24,9 @@ use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{Error, HolderId, Result, TransferId};
 
 use crate::{
-    GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record, Submitted,
-    TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow, UploadStatus,
+    GatewayRow, GroupRow, ListSegmentKind, NewUpload, Progress, Publication, RangeRow, Record,
+    Submitted, TransferChange, TransferRow, TransferState, UploadKey, UploadResult, UploadRow,
+    UploadStatus,
 };
 use connection::Worker;
 
@@ -292,6 +294,18 @@ impl TransferState for SqliteState {
         self.worker
             .read(move |tx| uploads::list(tx, &id, &statuses, after.as_ref(), limit))
             .await
+    }
+
+    async fn announce(&self, id: &TransferId, gateway: &GatewayRow) -> Result<()> {
+        let (id, gateway) = (id.clone(), gateway.clone());
+        self.worker
+            .write(move |tx| gateways::announce(tx, &id, &gateway))
+            .await
+    }
+
+    async fn gateways(&self, id: &TransferId) -> Result<Vec<GatewayRow>> {
+        let id = id.clone();
+        self.worker.read(move |tx| gateways::all(tx, &id)).await
     }
 
     async fn progress(&self, id: &TransferId) -> Result<Progress> {

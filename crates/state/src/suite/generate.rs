@@ -12,8 +12,8 @@ use super::dice::Dice;
 use super::model::{Model, Transfer};
 use crate::operation::{Operation, Reply};
 use crate::{
-    ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Publication, Record, TransferChange,
-    TransferStatus, UploadKey, UploadResult, UploadStatus,
+    GatewayRow, ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Publication, Record,
+    TransferChange, TransferStatus, UploadKey, UploadResult, UploadStatus,
 };
 
 const HOLDERS: [&str; 4] = ["ada", "bob", "cleo", "dan"];
@@ -76,7 +76,16 @@ impl Generator {
             (transfer, 8..32) => self.on_range(dice, id, transfer),
             (transfer, 32..70) => self.on_group(dice, id, transfer, model.shards),
             (transfer, 70..92) => self.on_upload(dice, id, transfer),
-            (_, 92..95) => Operation::Ranges(id),
+            (_, 92) => {
+                let row = GatewayRow {
+                    name: format!("gateway-{}", dice.below(3)),
+                    beat: dice.below(1_000),
+                    ..GatewayRow::default()
+                };
+                Operation::Announce(id, Box::new(row))
+            }
+            (_, 93) => Operation::Gateways(id),
+            (_, 94) => Operation::Ranges(id),
             (_, 95 | 96) => {
                 let kinds = [ListSegmentKind::Outcomes, ListSegmentKind::Deletes];
                 Operation::ListSegments(id, *dice.pick(&kinds))

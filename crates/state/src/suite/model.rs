@@ -9,9 +9,9 @@ use skyhaul_model::{ErrorKind, HolderId, TransferId};
 
 use crate::operation::{Operation, Reply};
 use crate::{
-    GroupRow, ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Progress, Publication,
-    RangeRow, Record, TransferChange, TransferRow, TransferStatus, UploadKey, UploadResult,
-    UploadRow, UploadStatus,
+    GatewayRow, GroupRow, ListCounts, ListSegmentKind, NewGroup, NewUpload, Phase, Progress,
+    Publication, RangeRow, Record, TransferChange, TransferRow, TransferStatus, UploadKey,
+    UploadResult, UploadRow, UploadStatus,
 };
 
 /// What a call gives, by the trait.
@@ -43,6 +43,7 @@ pub(super) struct Transfer {
     pub(super) ranges: BTreeMap<RangeId, Range>,
     pub(super) segments: Vec<(ListSegmentKind, String)>,
     pub(super) groups: BTreeMap<GroupId, Group>,
+    pub(super) gateways: BTreeMap<String, GatewayRow>,
     pub(super) uploads: BTreeMap<UploadKey, UploadRow>,
 }
 
@@ -215,6 +216,15 @@ impl Model {
                         .collect()
                 }))
             }
+            Operation::Announce(id, row) => {
+                self.of(&id)?.gateways.insert(row.name.clone(), *row);
+                Reply::Nothing
+            }
+            Operation::Gateways(id) => {
+                Reply::Gateways(self.transfers.get(&id).map_or_else(Vec::new, |transfer| {
+                    transfer.gateways.values().cloned().collect()
+                }))
+            }
             Operation::Progress(id) => Reply::Progress(self.of(&id)?.progress()),
         })
     }
@@ -288,6 +298,7 @@ impl Transfer {
             ranges: BTreeMap::from([(RangeId(0), Range::new(RangeId(0), None, None))]),
             segments: Vec::new(),
             groups: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             uploads: BTreeMap::new(),
         }
     }

@@ -1,0 +1,96 @@
+//! Leases of other processes: one that shows no sign of life for a whole term, by this process's
+//! own clock, is taken over. No clock is compared with another machine's.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use skyhaul_model::group::{GroupId, GroupStatus, Lease};
+use skyhaul_model::{ErrorKind, HolderId, Result};
+use skyhaul_state::GroupRow;
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+
+/// How many rows are read at a time.
+const PAGE: usize = 256;
+
+/// What was seen of others' leases, and since when it is the same.
+#[derive(Debug, Default)]
+pub struct Observer {
+    seen: HashMap<GroupId, (Lease, Instant)>,
+}
+
+impl Observer {
+    /// Looks at all leases, and frees those that are as they were a term ago. How many.
+    pub async fn look(&mut self, engine: &Engine, term: Duration) -> Result<u64> {
+        let now = Instant::now();
+        let mut seen = HashMap::new();
+        let mut freed = 0;
+        for row in leased(engine).await? {
+            let Some(lease) = row.lease else { continue };
+            if lease.holder == engine.holder {
+                continue;
+            }
+            let since = match self.seen.get(&row.id) {
+                Some((known, since)) if *known == lease => *since,
+                _ => now,
+            };
+            if now.duration_since(since) < term {
+                seen.insert(row.id, (lease, since));
+            } else if free(engine, row.id, &lease).await? {
+                tracing::warn!(group = %row.id, holder = lease.holder.0, "a lease has expired");
+                freed += 1;
+            }
+        }
+        self.seen = seen;
+        Ok(freed)
+    }
+}
+
+/// All groups that are leased.
+async fn leased(engine: &Engine) -> Result<Vec<GroupRow>> {
+    let mut all = Vec::new();
+    for shard in 0..engine.state.shards() {
+        let mut after = None;
+        loop {
+            let leased = Some(GroupStatus::Leased);
+            let page = engine.state.groups(&engine.id, shard, leased, after, PAGE);
+            let page = page.await?;
+            let full = page.len() == PAGE;
+            after = page.last().map(|row| row.sequence);
+            all.extend(page);
+            if !full {
+                break;
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Frees a group whose lease is still the one that was seen.
+async fn free(engine: &Engine, group: GroupId, seen: &Lease) -> Result<bool> {
+    let (id, holder) = (&engine.id, &engine.holder);
+    let row = match engine.state.take_over(id, group, seen, holder).await {
+        Ok(row) => row,
+        Err(error) if error.kind == ErrorKind::LeaseLost => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if let Some(lease) = &row.lease {
+        engine.state.release(id, group, lease).await?;
+    }
+    Ok(true)
+}
+
+/// Frees the groups that a holder has who is proved to be dead. How many.
+pub async fn reclaim_of(engine: &Engine, dead: &HolderId) -> Result<u64> {
+    let mut freed = 0;
+    for row in leased(engine).await? {
+        if let Some(lease) = row.lease
+            && lease.holder == *dead
+            && free(engine, row.id, &lease).await?
+        {
+            freed += 1;
+        }
+    }
+    Ok(freed)
+}

@@ -1,0 +1,347 @@
+//! Gateways as processes of this machine: started, watched, started anew when one dies, stopped.
+//! They share the transfer's state through a service of this process.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyhaul_engine::copy::leases;
+use skyhaul_engine::{Engine, Limits};
+use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig};
+use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
+use skyhaul_gateway::wire::header::Cipher;
+use skyhaul_gateway::{Compress, Route};
+use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::GatewayRow;
+use skyhaul_state::service::{Service, Token};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How often the state is asked how far the gateways are.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long gateways may take to stop before they are killed.
+const STOP: Duration = Duration::from_secs(30);
+
+/// How often a gateway that fails by itself is started anew before the transfer fails.
+const FAILURES: u32 = 5;
+
+/// Between two starts of a gateway that failed.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Seconds of a lease. Local processes that die are noticed at once; this is for those that hang.
+const TERM: u64 = 30;
+
+/// The gateways of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fleet {
+    /// The program of a gateway.
+    pub program: PathBuf,
+    /// Source gateways, and as many destination gateways.
+    pub pairs: usize,
+    /// Whether a relay stands between them.
+    pub relay: bool,
+    /// What is sealed with.
+    pub cipher: Cipher,
+    /// What is done to make fewer bytes.
+    pub compress: Compress,
+    /// Connections of a gateway to all its neighbours together.
+    pub connections: usize,
+}
+
+/// What gateways sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Sent {
+    /// Bytes of objects.
+    pub logical: u64,
+    /// Bytes that were sent for them over the network.
+    pub wire: u64,
+}
+
+impl Sent {
+    /// Per cent of the objects' bytes that did not have to be sent; negative if more had to.
+    #[must_use]
+    pub fn saved(&self) -> f64 {
+        if self.logical == 0 {
+            return 0.0;
+        }
+        100.0 - 100.0 * self.wire as f64 / self.logical as f64
+    }
+
+    fn of(rows: &[GatewayRow]) -> Self {
+        let sources = rows.iter().filter(|row| row.holder.is_some());
+        sources.fold(Self::default(), |sum, row| Self {
+            logical: sum.logical + row.logical_bytes,
+            wire: sum.wire + row.wire_bytes,
+        })
+    }
+}
+
+const RELAY: &str = "relay-1";
+
+impl Fleet {
+    /// The configuration of every gateway.
+    fn members(&self, base: &Config) -> Vec<Config> {
+        let destinations: Vec<String> = (1..=self.pairs).map(|n| format!("dst-{n}")).collect();
+        let route = |destination: &String| Route {
+            hops: if self.relay {
+                vec![RELAY.to_owned(), destination.clone()]
+            } else {
+                vec![destination.clone()]
+            },
+            weight: 1,
+        };
+        let routes: Vec<Route> = destinations.iter().map(route).collect();
+        let near = |far: &[String]| {
+            if self.relay {
+                vec![RELAY.to_owned()]
+            } else {
+                far.to_vec()
+            }
+        };
+        let share = |peers: &[String]| self.connections.div_ceil(peers.len().max(1)).max(1);
+        let any = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        let mut members = Vec::new();
+        for name in &destinations {
+            members.push(Config {
+                name: name.clone(),
+                listen: any,
+                segments: None,
+                ..base.clone()
+            });
+        }
+        if self.relay {
+            members.push(Config {
+                name: RELAY.to_owned(),
+                listen: any,
+                data: None,
+                segments: None,
+                connections: share(&destinations),
+                peers: destinations.clone(),
+                ..base.clone()
+            });
+        }
+        for n in 1..=self.pairs {
+            let peers = near(&destinations);
+            members.push(Config {
+                name: format!("src-{n}"),
+                connections: share(&peers),
+                peers,
+                routes: routes.clone(),
+                ..base.clone()
+            });
+        }
+        members
+    }
+}
+
+/// Copies the transfer's groups with gateways, while `listing` finds them. Ends when both are done.
+pub(crate) async fn copy(
+    fleet: &Fleet,
+    engine: &Arc<Engine>,
+    folder: &Path,
+    listing: impl Future<Output = Result<()>>,
+) -> Result<Sent> {
+    let token = Token::generate();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
+    let listener = listener.map_err(|error| {
+        Error::control(ErrorKind::Unreachable, "cannot listen for gateways").cause(error)
+    })?;
+    let address = listener.local_addr().map_err(|error| {
+        Error::control(ErrorKind::Internal, "a listener has no address").cause(error)
+    })?;
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
+    let service = Service::new(Arc::clone(&engine.state), token.clone());
+    let service = tokio::spawn(service.serve(listener, ended.child_token()));
+    let base = Config {
+        name: String::new(),
+        transfer: engine.id.clone(),
+        listen: None,
+        membership: MembershipSecret::generate().reveal().to_string(),
+        data: Some(DataSecret::generate().reveal().to_string()),
+        state: StateConfig {
+            address: address.to_string(),
+            token: token.reveal().to_owned(),
+        },
+        segments: Some(folder.join("segments")),
+        peers: Vec::new(),
+        connections: 1,
+        routes: Vec::new(),
+        cipher: fleet.cipher,
+        compress: fleet.compress,
+        limits: limits(&engine.limits, fleet.pairs),
+    };
+    let logs = folder.join("gateways");
+    std::fs::create_dir_all(&logs).map_err(|error| {
+        Error::control(ErrorKind::Unreachable, "cannot create the gateways' folder")
+            .object(logs.display().to_string())
+            .cause(error)
+    })?;
+    let stop = CancellationToken::new();
+    let mut watching = JoinSet::new();
+    for config in fleet.members(&base) {
+        let member = Member {
+            program: fleet.program.clone(),
+            log: logs.join(format!("{}.log", config.name)),
+            config,
+            engine: Arc::clone(engine),
+        };
+        watching.spawn(member.watch(stop.clone()));
+    }
+    let failed = async {
+        while let Some(ended) = watching.join_next().await {
+            let ended = ended.unwrap_or_else(|error| {
+                Err(Error::control(ErrorKind::Internal, "a watcher ended").cause(error))
+            });
+            if let Err(error) = ended {
+                return error;
+            }
+        }
+        Error::control(ErrorKind::Internal, "all gateways ended")
+    };
+    let copied = tokio::select! {
+        done = async { futures::try_join!(listing, copied(engine)) } => done.map(drop),
+        error = failed => Err(error),
+        () = engine.cancel.cancelled() => Err(Engine::interrupted()),
+    };
+    stop.cancel();
+    while watching.join_next().await.is_some() {}
+    let rows = engine.state.gateways(&engine.id).await?;
+    ended.cancel();
+    let _ = service.await;
+    copied?;
+    Ok(Sent::of(&rows))
+}
+
+/// A gateway's part of what a run may use.
+fn limits(limits: &Limits, pairs: usize) -> LimitsConfig {
+    let share = |all: u64| (all / pairs.max(1) as u64).max(1);
+    LimitsConfig {
+        transfers: limits.transfers,
+        max_memory: share(limits.max_memory),
+        bwlimit: limits.bwlimit.map(share),
+        attempts: limits.attempts,
+        term: TERM,
+    }
+}
+
+/// Waits until every group is done, and shows how far they are.
+async fn copied(engine: &Engine) -> Result<()> {
+    let before = crate::drive::bytes_so_far(engine).await?;
+    let mut shown = 0;
+    loop {
+        let progress = engine.state.progress(&engine.id).await?;
+        let bytes = crate::drive::bytes_so_far(engine).await?;
+        let new = bytes.saturating_sub(before).saturating_sub(shown);
+        engine.meter.add_bytes(new);
+        shown += new;
+        if progress.listing_done && progress.groups_done == progress.groups {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// One gateway, through all its processes.
+struct Member {
+    program: PathBuf,
+    config: Config,
+    log: PathBuf,
+    engine: Arc<Engine>,
+}
+
+impl Member {
+    /// Keeps the gateway running until `stop`, or until it has nothing more to do.
+    async fn watch(self, stop: CancellationToken) -> Result<()> {
+        let mut failures = 0;
+        loop {
+            let (mut child, input) = self.start().await?;
+            let exited = tokio::select! {
+                exited = child.wait() => exited,
+                () = stop.cancelled() => {
+                    drop(input);
+                    if tokio::time::timeout(STOP, child.wait()).await.is_err() {
+                        tracing::warn!(gateway = self.config.name, "killed: it does not stop");
+                    }
+                    // Dropping the child kills it.
+                    return Ok(());
+                }
+            };
+            let exited = exited.map_err(|error| self.failed("cannot be watched").cause(error))?;
+            let name = &self.config.name;
+            if exited.success() {
+                return Ok(());
+            }
+            self.reclaim().await?;
+            if exited.code().is_some() {
+                // It ended by itself: with a reason, and mostly with the same the next time.
+                failures += 1;
+                if failures == FAILURES {
+                    let why = last_line(&self.log);
+                    return Err(self.failed(&format!("ended {failures} times: {why}")));
+                }
+            }
+            tracing::warn!(gateway = name, "ended ({exited}) and is started anew");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn failed(&self, what: &str) -> Error {
+        let message = format!("gateway {} {what}", self.config.name);
+        Error::control(ErrorKind::Internal, message)
+            .hint(format!("its log is {}", self.log.display()))
+    }
+
+    async fn start(&self) -> Result<(Child, ChildStdin)> {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log);
+        let log = log.map_err(|error| self.failed("has no log").cause(error))?;
+        let mut child = Command::new(&self.program)
+            .args(["--config", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| {
+                self.failed("cannot be started")
+                    .cause(error)
+                    .hint(format!("the program is {}", self.program.display()))
+            })?;
+        let mut input = child
+            .stdin
+            .take()
+            .ok_or_else(|| self.failed("has no input"))?;
+        let mut json = serde_json::to_vec(&self.config)
+            .map_err(|error| self.failed("cannot be configured").cause(error))?;
+        json.push(b'\n');
+        // One that is gone already is seen by its end.
+        let _ = input.write_all(&json).await;
+        Ok((child, input))
+    }
+
+    /// Frees what the process held that ended: its end is the proof that it works no more.
+    async fn reclaim(&self) -> Result<()> {
+        let (state, id) = (&self.engine.state, &self.engine.id);
+        let rows = state.gateways(id).await?;
+        let row = rows.into_iter().find(|row| row.name == self.config.name);
+        if let Some(holder) = row.and_then(|row| row.holder) {
+            let freed = leases::reclaim_of(&self.engine, &holder).await?;
+            tracing::info!(gateway = self.config.name, freed, "its groups are free");
+        }
+        Ok(())
+    }
+}
+
+/// What a log ends with.
+fn last_line(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().last().unwrap_or("it left no log").to_owned()
+}

@@ -1,0 +1,110 @@
+//! A gateway's configuration: JSON, from a file or from standard input, because it holds secrets.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use skyhaul_model::{Error, Result, TransferId};
+
+use crate::body::Compress;
+use crate::routes::Route;
+use crate::secret::{DataSecret, MembershipSecret};
+use crate::wire::header::Cipher;
+
+/// See each field. What a gateway is follows from what it is given: with routes it claims groups and
+/// sends, with the data secret it writes what it is sent, else it passes on.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Its name in the dataplane, kept when it is started anew.
+    pub name: String,
+    /// The transfer; its id is the dataplane's name, too.
+    pub transfer: TransferId,
+    /// Where it is to be connected to; port 0 is any. None: it only connects to others.
+    pub listen: Option<SocketAddr>,
+    /// The membership secret, in hexadecimal digits.
+    pub membership: String,
+    /// The data secret; relays have none.
+    pub data: Option<String>,
+    /// The state service.
+    pub state: StateConfig,
+    /// The folder of the transfer's segments, for who claims groups.
+    pub segments: Option<PathBuf>,
+    /// Names of the gateways that it connects to.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// Connections to each of them.
+    pub connections: usize,
+    /// Ways to the destination gateways, for who claims groups.
+    #[serde(default)]
+    pub routes: Vec<Route>,
+    /// What is sealed with.
+    pub cipher: Cipher,
+    /// What is done to make fewer bytes.
+    pub compress: Compress,
+    /// Bounds.
+    pub limits: LimitsConfig,
+}
+
+/// Where the state is.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateConfig {
+    /// `host:port` of the state service.
+    pub address: String,
+    /// What it asks for.
+    pub token: String,
+}
+
+/// Bounds of a gateway.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Objects and parts moved at the same time.
+    pub transfers: usize,
+    /// Bytes of object data held in memory at most.
+    pub max_memory: u64,
+    /// Bytes a second at most.
+    pub bwlimit: Option<u64>,
+    /// Times an object is begun at most.
+    pub attempts: u32,
+    /// Seconds after which a lease without a sign of life is taken over.
+    pub term: u64,
+}
+
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("name", &self.name)
+            .field("transfer", &self.transfer)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A configuration is not longer than this, in bytes.
+const MOST: u64 = 1 << 20;
+
+impl Config {
+    /// Reads a configuration to the end of a file, or to the end of its first line.
+    pub fn read(from: impl std::io::BufRead) -> Result<Self> {
+        let mut text = String::new();
+        let mut limited = std::io::BufReader::new(from.take(MOST));
+        std::io::BufRead::read_line(&mut limited, &mut text)
+            .map_err(|error| Error::invalid("the configuration cannot be read").cause(error))?;
+        // The error of the parser would show what it read.
+        serde_json::from_str(&text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            let message = format!("not a gateway's configuration (line {line}, column {column})");
+            Error::invalid(message)
+        })
+    }
+
+    pub(crate) fn membership(&self) -> Result<MembershipSecret> {
+        MembershipSecret::parse(&self.membership)
+    }
+
+    pub(crate) fn data(&self) -> Result<Option<DataSecret>> {
+        self.data.as_deref().map(DataSecret::parse).transpose()
+    }
+}

@@ -1,0 +1,128 @@
+//! Who is in the dataplane, by the state: a gateway tells of itself there, and finds the others.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
+use skyhaul_state::{GatewayRow, TransferState};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::GatewayId;
+use crate::node::Node;
+use crate::routes::Names;
+
+/// How often the others are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A gateway that cannot reach the state for this long stops by itself: nobody may know of it.
+const GRACE: Duration = Duration::from_mins(5);
+
+/// What a gateway says of itself that does not change.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    pub(crate) name: String,
+    pub(crate) address: Option<String>,
+    pub(crate) holder: Option<HolderId>,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    addresses: watch::Sender<HashMap<String, String>>,
+    names: watch::Sender<Names>,
+}
+
+impl Directory {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            addresses: watch::Sender::default(),
+            names: watch::Sender::default(),
+        })
+    }
+
+    pub(crate) fn names(&self) -> watch::Receiver<Names> {
+        self.names.subscribe()
+    }
+
+    /// Where a gateway is, as soon as that is known.
+    pub(crate) async fn address(&self, name: &str) -> String {
+        let mut addresses = self.addresses.subscribe();
+        let known = addresses.wait_for(|known| known.contains_key(name)).await;
+        // The sender is in `self`: waiting does not fail.
+        known.map_or_else(|_| String::new(), |known| known[name].clone())
+    }
+
+    /// Tells of `node` and looks for the others, until the state is lost for too long.
+    pub(crate) async fn keep(
+        &self,
+        state: &dyn TransferState,
+        transfer: &TransferId,
+        node: &Node,
+        own: &Own,
+    ) -> Result<()> {
+        let mut beat = 0;
+        let mut reached = Instant::now();
+        loop {
+            beat += 1;
+            match self.once(state, transfer, node, own, beat).await {
+                Ok(()) => reached = Instant::now(),
+                Err(error) if error.kind == ErrorKind::NotFound => return Err(error),
+                Err(error) if reached.elapsed() < GRACE => {
+                    tracing::warn!("the state cannot be reached: {error}");
+                }
+                Err(error) => {
+                    let message = "the state was lost for too long: this gateway stops";
+                    return Err(Error::control(ErrorKind::Unreachable, message).cause(error));
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn once(
+        &self,
+        state: &dyn TransferState,
+        transfer: &TransferId,
+        node: &Node,
+        own: &Own,
+        beat: u64,
+    ) -> Result<()> {
+        let traffic = &node.traffic;
+        let row = GatewayRow {
+            name: own.name.clone(),
+            gateway: node.id.to_string(),
+            holder: own.holder.clone(),
+            address: own.address.clone(),
+            beat,
+            connections: node.connections() as u64,
+            logical_bytes: traffic.logical.load(Ordering::Relaxed),
+            wire_bytes: traffic.wire.load(Ordering::Relaxed),
+            passed_bytes: traffic.passed.load(Ordering::Relaxed),
+            written_bytes: traffic.written.load(Ordering::Relaxed),
+        };
+        state.announce(transfer, &row).await?;
+        let rows = state.gateways(transfer).await?;
+        let id = |row: &GatewayRow| GatewayId::parse(&row.gateway);
+        let names: Names = rows
+            .iter()
+            .filter_map(|row| Some((row.name.clone(), id(row)?)))
+            .collect();
+        let addresses: HashMap<_, _> = rows
+            .into_iter()
+            .filter_map(|row| Some((row.name, row.address?)))
+            .collect();
+        self.names.send_if_modified(|known| renew(known, names));
+        self.addresses
+            .send_if_modified(|known| renew(known, addresses));
+        Ok(())
+    }
+}
+
+fn renew<T: PartialEq>(known: &mut T, now: T) -> bool {
+    let changed = *known != now;
+    *known = now;
+    changed
+}

@@ -1,0 +1,91 @@
+//! The `skyhaul-gateway` command.
+
+use std::io::BufReader;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use skyhaul_gateway::config::Config;
+use skyhaul_gateway::run;
+use skyhaul_model::{Error, ErrorKind, Result};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A machine of a transfer: reads, seals, stripes, passes on, opens and writes. Started by `skyhaul`
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Its configuration, one line of JSON; `-` is standard input, whose end stops the gateway
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("warn,skyhaul_gateway=info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    match start(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: &Arguments) -> Result<()> {
+    let stop = CancellationToken::new();
+    let config = if arguments.config.as_os_str() == "-" {
+        let config = Config::read(std::io::stdin().lock())?;
+        let stop = stop.clone();
+        // Whoever started it is gone when its input ends.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            stop.cancel();
+        });
+        config
+    } else {
+        let file = std::fs::File::open(&arguments.config).map_err(|error| {
+            Error::invalid("the configuration cannot be opened")
+                .object(arguments.config.display().to_string())
+                .cause(error)
+        })?;
+        Config::read(BufReader::new(file))?
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            Error::control(ErrorKind::Internal, "no threads can be started").cause(error)
+        })?;
+    let ended = runtime.block_on(async {
+        watch_signals(&stop)?;
+        Box::pin(run::run(config, stop)).await
+    });
+    runtime.shutdown_background();
+    ended
+}
+
+/// Stops the gateway when the system asks for it.
+fn watch_signals(stop: &CancellationToken) -> Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut asked = signal(kind).map_err(|error| {
+            Error::control(ErrorKind::Internal, "signals cannot be watched").cause(error)
+        })?;
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            asked.recv().await;
+            stop.cancel();
+        });
+    }
+    Ok(())
+}

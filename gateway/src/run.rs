@@ -1,0 +1,205 @@
+//! A gateway's process: from its configuration to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyhaul_engine::copy::leases::Observer;
+use skyhaul_engine::copy::worker::{self, Feed};
+use skyhaul_engine::engine::EngineParts;
+use skyhaul_engine::meter::Meter;
+use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
+use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::service::{Patience, RemoteState, Token};
+use skyhaul_state::{Phase, Segments, TransferState};
+use skyhaul_stores::open;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::ask::Sealing;
+use crate::config::Config;
+use crate::directory::{Directory, Own};
+use crate::hosting::Hosting;
+use crate::node::{Identity, Node};
+use crate::peers;
+use crate::remote::RemoteStore;
+use crate::routes::Routes;
+use crate::serve::Destinations;
+
+/// How often the transfer is looked at: what is listed, whether it goes on.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long what is under way may take when the gateway is to stop.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Runs a gateway until its transfer has no more to copy (if it claims groups), or `stop`.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+    let token = Token::parse(&config.state.token)?;
+    let state = RemoteState::connect(&config.state.address, &token, Patience::default()).await?;
+    let state: Arc<dyn TransferState> = Arc::new(state);
+    let data = config.data()?;
+    let claims = !config.routes.is_empty();
+    let destinations = (data.is_some() && !claims).then(|| {
+        let hosting = Hosting::new(Arc::clone(&state), config.limits.max_memory);
+        Arc::new(hosting) as Arc<dyn Destinations>
+    });
+    let identity = Identity {
+        dataplane: config.transfer.as_str().to_owned(),
+        membership: config.membership()?,
+        data,
+    };
+    let node = Node::new(identity, destinations);
+    let directory = Directory::new();
+    let ended = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let mut address = None;
+    if let Some(at) = config.listen {
+        let (listener, at) = peers::listen(at).await?;
+        tracing::info!(%at, gateway = %node.id, "listening");
+        address = Some(at.to_string());
+        tasks.spawn(peers::accept(Arc::clone(&node), listener, ended.clone()));
+    }
+    for name in &config.peers {
+        for _ in 0..config.connections.max(1) {
+            let (node, directory) = (Arc::clone(&node), Arc::clone(&directory));
+            tasks.spawn(peers::keep(node, directory, name.clone(), ended.clone()));
+        }
+    }
+    let engine = async {
+        if !claims {
+            return Ok(None);
+        }
+        engine(&config, &state, &node, &directory).await.map(Some)
+    };
+    let own = Own {
+        name: config.name.clone(),
+        address,
+        holder: None,
+    };
+    // The destination is asked what it is over connections that the directory makes.
+    let engine = tokio::select! {
+        engine = engine => engine?,
+        lost = directory.keep(&*state, &config.transfer, &node, &own) => return lost,
+        () = stop.cancelled() => return Ok(()),
+    };
+    let own = Own {
+        holder: engine.as_ref().map(|engine| engine.holder.clone()),
+        ..own
+    };
+    let work = async {
+        match &engine {
+            Some(engine) => copy(engine).await,
+            None => std::future::pending().await,
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        lost = directory.keep(&*state, &config.transfer, &node, &own) => lost,
+        () = stop.cancelled() => Ok(()),
+    };
+    node.say_bye();
+    if let Some(engine) = &engine {
+        engine.cancel.cancel();
+        let released = tokio::time::timeout(DRAIN, worker::release(engine)).await;
+        if let Ok(Err(error)) = released {
+            tracing::warn!("groups could not be given back: {error}");
+        }
+    } else {
+        node.drained(DRAIN).await;
+    }
+    ended.cancel();
+    node.close();
+    done
+}
+
+/// The engine of a gateway that claims groups: reads here, writes over the network.
+async fn engine(
+    config: &Config,
+    state: &Arc<dyn TransferState>,
+    node: &Arc<Node>,
+    directory: &Directory,
+) -> Result<Arc<Engine>> {
+    let row = state.transfer(&config.transfer).await?;
+    let segments = config.segments.clone();
+    let segments = segments.ok_or_else(|| Error::invalid("no folder of segments is given"))?;
+    let source = open::source(&row.spec, &row.id).await?;
+    let routes = Routes::new(Arc::clone(node), config.routes.clone(), directory.names());
+    let sealing = Sealing {
+        cipher: config.cipher,
+        compress: config.compress,
+    };
+    let destination = RemoteStore::open(Arc::new(routes), row.id.clone(), 0, sealing).await?;
+    let (meter, mut failed) = Meter::new();
+    // They are in the log and in the report.
+    tokio::spawn(async move { while failed.recv().await.is_some() {} });
+    Ok(Arc::new(Engine::new(EngineParts {
+        id: row.id,
+        spec: row.spec,
+        state: Arc::clone(state),
+        segments: Arc::new(Segments::open(&segments)?),
+        source,
+        destination: Arc::new(destination),
+        limits: Limits {
+            transfers: config.limits.transfers,
+            checkers: config.limits.transfers,
+            max_memory: config.limits.max_memory,
+            bwlimit: config.limits.bwlimit,
+            attempts: config.limits.attempts,
+            slice_pages: None,
+            slice_chunks: None,
+            term: Some(Duration::from_secs(config.limits.term.max(1))),
+            read_to_compare: false,
+            keep_skipped: false,
+        },
+        meter: Arc::new(meter),
+        cancel: CancellationToken::new(),
+        service_copy: ServiceCopy::Off,
+    })))
+}
+
+/// Copies until the transfer has nothing left to copy.
+async fn copy(engine: &Arc<Engine>) -> Result<()> {
+    let (feed, news) = watch::channel(Feed::default());
+    let watching = async {
+        let term = engine.limits.term.unwrap_or(Duration::from_mins(1));
+        let mut observer = Observer::default();
+        loop {
+            let row = engine.state.transfer(&engine.id).await?;
+            let progress = engine.state.progress(&engine.id).await?;
+            if row.phase != Phase::Copy
+                || (progress.listing_done && progress.groups_done == progress.groups)
+            {
+                return Ok(());
+            }
+            let freed = observer.look(engine, term).await?;
+            feed.send_if_modified(|feed| {
+                let now = Feed {
+                    published: progress.groups,
+                    ended: progress.listing_done,
+                };
+                let changed = *feed != now || freed > 0;
+                *feed = now;
+                changed
+            });
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let working = async {
+        loop {
+            if worker::run(engine, news.clone()).await? == StepEnd::Done {
+                // The rest is others'; what they give back is found.
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+    };
+    tokio::select! {
+        ended = watching => ended,
+        failed = working => failed,
+    }
+}
+
+/// Whether an end is what was asked for.
+#[must_use]
+pub fn is_interruption(error: &Error) -> bool {
+    error.kind == ErrorKind::Interrupted
+}
