@@ -15,17 +15,17 @@ setup: ## install the test servers and the checking tools (pinned, idempotent)
 	@scripts/setup.sh servers nextest deny
 
 build: ## build the skyhaul command, optimised
-	cargo build --release -p skyhaul
+	cargo build --release -p skyhaul -p skyhaul-gateway
 
 test: ## install the test servers, run every test
 	@scripts/setup.sh servers nextest
-	cargo build -p skyhaul
+	cargo build -p skyhaul -p skyhaul-gateway
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc
 
 demo: ## copy, change, sync and verify between two S3 servers on this machine
 	@scripts/setup.sh servers
-	@if [ -z "$${SKYHAUL_BIN:-}" ]; then cargo build -p skyhaul; fi
+	@if [ -z "$${SKYHAUL_BIN:-}" ]; then cargo build -p skyhaul -p skyhaul-gateway; fi
 	@.testbench/venv/bin/python scripts/demo.py
 
 lint: ## formatting, clippy, licences and bans, the house rules
@@ -38,12 +38,12 @@ lint: ## formatting, clippy, licences and bans, the house rules
 
 bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.md
 	@scripts/setup.sh servers bench
-	cargo build --release -p skyhaul
+	cargo build --release -p skyhaul -p skyhaul-gateway
 	SKYHAUL_BIN="$${SKYHAUL_BIN:-$(CARGO_TARGET_DIR)/release/skyhaul}" bench/run.sh
 
 soak: ## the long tests: 150 kills over 4 GiB each
 	@scripts/setup.sh servers nextest
-	cargo build --release -p skyhaul
+	cargo build --release -p skyhaul -p skyhaul-gateway
 	cargo nextest run --workspace --release --profile soak
 
 docs: ## build the API documentation, check that docs/SEMANTICS.md names living tests

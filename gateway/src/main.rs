@@ -22,6 +22,9 @@ struct Arguments {
     /// Its configuration, one line of JSON; `-` is standard input, whose end stops the gateway
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// The name in that configuration, for whoever looks at the system's processes
+    #[arg(long)]
+    name: String,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +64,10 @@ fn start(arguments: &Arguments) -> Result<()> {
         })?;
         Config::read(BufReader::new(file))?
     };
+    if config.name != arguments.name {
+        let message = format!("the configuration is of gateway {}", config.name);
+        return Err(Error::invalid(message));
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

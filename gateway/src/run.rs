@@ -32,6 +32,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long what is under way may take when the gateway is to stop.
 const DRAIN: Duration = Duration::from_secs(20);
 
+/// How long giving groups back may take. The state may be gone, too: they are taken over then.
+const RELEASE: Duration = Duration::from_secs(5);
+
 /// Runs a gateway until its transfer has no more to copy (if it claims groups), or `stop`.
 pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let token = Token::parse(&config.state.token)?;
@@ -100,7 +103,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     node.say_bye();
     if let Some(engine) = &engine {
         engine.cancel.cancel();
-        let released = tokio::time::timeout(DRAIN, worker::release(engine)).await;
+        let released = tokio::time::timeout(RELEASE, worker::release(engine)).await;
         if let Ok(Err(error)) = released {
             tracing::warn!("groups could not be given back: {error}");
         }

@@ -8,7 +8,7 @@
 pub mod cli;
 pub mod data;
 pub mod fault;
-
+pub mod gateways;
 pub mod oracle;
 pub mod pair;
 pub mod proxied;

@@ -303,7 +303,7 @@ impl Member {
             .open(&self.log);
         let log = log.map_err(|error| self.failed("has no log").cause(error))?;
         let mut child = Command::new(&self.program)
-            .args(["--config", "-"])
+            .args(["--config", "-", "--name", &self.config.name])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)

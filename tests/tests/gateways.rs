@@ -1,0 +1,187 @@
+//! Copies through gateways, processes of this machine: everything arrives, whoever of them dies,
+//! and none of them is left.
+#![allow(clippy::unwrap_used)] // helpers of tests stop at the first surprise, as tests do
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use skyhaul_tests::cli::Finished;
+use skyhaul_tests::cli::PATIENCE;
+use skyhaul_tests::data::Body;
+use skyhaul_tests::eventually;
+use skyhaul_tests::gateways::{self, Gateway};
+use skyhaul_tests::pair::{Kind, Pair, Place};
+use skyhaul_tests::proxied::Proxied;
+
+const MIB: u64 = 1 << 20;
+
+const FLAGS: &[&str] = &[
+    "-r",
+    "--part-size",
+    "5M",
+    "--multipart-threshold",
+    "5M",
+    "--transfers",
+    "4",
+    "--json",
+];
+
+const TWO: &[&str] = &["--gateways", "2"];
+const RELAYED: &[&str] = &["--gateways", "2", "--relay"];
+
+/// Names and bodies: one large object, `small` small ones, an empty one.
+fn objects(large: u64, small: u64) -> Vec<(String, Body)> {
+    let mut objects = vec![
+        ("large".to_owned(), Body::new(1, large)),
+        ("empty".to_owned(), Body::new(2, 0)),
+    ];
+    let name = |n| (format!("small/{n:04}"), Body::new(3 + n, 30_000 + n));
+    objects.extend((0..small).map(name));
+    objects
+}
+
+fn write(place: &Place, objects: &[(String, Body)]) {
+    let named: Vec<_> = objects
+        .iter()
+        .map(|(name, body)| (name.as_str(), *body))
+        .collect();
+    place.write(&named);
+}
+
+/// Asserts that the command succeeded, and that what was wanted is at the destination, nothing else,
+/// and no gateway and no open upload is left.
+#[track_caller]
+fn assert_whole(pair: &Pair, ended: &Finished) {
+    ended.assert_code(0);
+    pair.assert_equal();
+    assert_nothing_left(pair);
+}
+
+#[track_caller]
+fn assert_nothing_left(pair: &Pair) {
+    assert_eq!(gateways::of(&pair.cli), []);
+    // On a disk whatever is left is one more file than was wanted.
+    if let Place::S3(bucket) = &pair.destination {
+        assert_eq!(bucket.uploads(), []);
+    }
+}
+
+#[test]
+fn gateways_copy_between_all_pairs() {
+    Pair::each(|pair| {
+        write(&pair.source, &objects(23 * MIB, 200));
+        let ended = pair.run("cp", "", "", &[FLAGS, RELAYED].concat());
+        assert_whole(pair, &ended);
+        let summary = ended.events().pop().unwrap();
+        let sent = &summary["gateways"];
+        let logical = sent["logical_bytes"].as_u64().unwrap();
+        assert!(logical >= 23 * MIB, "{summary}");
+    });
+}
+
+#[test]
+fn gateways_sync_and_find_nothing_more_to_do() {
+    let pair = Pair::new(Kind::S3ToS3);
+    write(&pair.source, &objects(11 * MIB, 50));
+    let flags = [&FLAGS[1..], TWO].concat();
+    assert_whole(&pair, &pair.run("sync", "", "", &flags));
+    let again = pair.report("sync", "", "", &flags);
+    assert_whole(&pair, &again.finished);
+    assert_eq!(again.copied(), Vec::<&str>::new());
+}
+
+/// How many gateways of which role are killed at once.
+struct Loss {
+    of: &'static str,
+    all: bool,
+}
+
+/// Copies, and kills gateways at a random moment.
+#[track_caller]
+fn survives(loss: &Loss, runs: u32) {
+    let mut random = StdRng::seed_from_u64(skyhaul_tests::seed());
+    let objects = objects(60 * MIB, 400);
+    let bytes: u64 = objects.iter().map(|(_, body)| body.size).sum();
+    let mut shares = Vec::new();
+    for _ in 0..runs {
+        let bench = Proxied::new(Kind::S3ToS3);
+        let pair = &bench.pair;
+        write(&pair.source, &objects);
+        let running = pair.start("cp", "", "", &[FLAGS, RELAYED].concat());
+        let victims = eventually("gateways of that role", PATIENCE, || {
+            let mut found = gateways::of(&pair.cli);
+            found.retain(|gateway: &Gateway| gateway.name.starts_with(loss.of));
+            (!found.is_empty()).then_some(found)
+        });
+        let moved = random.random_range(0..bytes);
+        eventually("enough bytes have moved", PATIENCE, || {
+            (bench.moved() >= moved || gateways::of(&pair.cli).is_empty()).then_some(())
+        });
+        let victims = if loss.all {
+            &victims[..]
+        } else {
+            &victims[..1]
+        };
+        victims.iter().for_each(Gateway::kill);
+        assert_whole(pair, &running.wait());
+        shares.push((bench.moved() as f64 - bytes as f64) / bytes as f64);
+    }
+    shares.sort_unstable_by(f64::total_cmp);
+    assert!(shares[shares.len() / 2] < 0.3, "sent twice: {shares:?}");
+}
+
+#[test]
+fn heavy_gateways_survive_the_loss_of_a_source() {
+    let (of, all) = ("src-", false);
+    survives(&Loss { of, all }, 3);
+}
+
+#[test]
+fn heavy_gateways_survive_the_loss_of_a_destination() {
+    let (of, all) = ("dst-", false);
+    survives(&Loss { of, all }, 3);
+}
+
+#[test]
+fn heavy_gateways_survive_the_loss_of_the_relay() {
+    let (of, all) = ("relay-", false);
+    survives(&Loss { of, all }, 3);
+}
+
+#[test]
+fn heavy_gateways_survive_the_loss_of_all_destinations() {
+    let (of, all) = ("dst-", true);
+    survives(&Loss { of, all }, 2);
+}
+
+#[test]
+fn gateways_stop_when_the_command_is_killed_and_it_can_be_resumed() {
+    let bench = Proxied::new(Kind::S3ToS3);
+    let pair = &bench.pair;
+    write(&pair.source, &objects(60 * MIB, 100));
+    let running = pair.start("cp", "", "", &[FLAGS, TWO].concat());
+    eventually("some bytes have moved", PATIENCE, || {
+        (bench.moved() >= 20 * MIB).then_some(())
+    });
+    let _killed = running.kill();
+    eventually("all gateways have stopped", Duration::from_mins(1), || {
+        gateways::of(&pair.cli).is_empty().then_some(())
+    });
+    let resumed = pair.cli.run(&["resume", "--gateways", "1", "--json"]);
+    assert_whole(pair, &resumed);
+}
+
+#[test]
+fn gateways_that_cannot_work_fail_the_transfer_with_their_reason() {
+    let pair = Pair::new(Kind::DiskToDisk);
+    write(&pair.source, &objects(MIB, 3));
+    let flags = [FLAGS, &["--relay"]].concat();
+    pair.run("cp", "", "", &flags).assert_code(2);
+    let (none, many) = (["--gateways", "0"], ["--gateways", "65"]);
+    for wrong in [&none, &many] {
+        let flags = [FLAGS, wrong].concat();
+        pair.run("cp", "", "", &flags).assert_code(2);
+    }
+    assert_eq!(pair.destination.keys(), Vec::<String>::new());
+}
