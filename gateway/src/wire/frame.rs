@@ -27,12 +27,13 @@ pub struct FrameWriter<W> {
 }
 
 impl<W: AsyncWrite + Unpin> FrameWriter<W> {
-    pub(crate) fn new(out: W, keys: Keys) -> Self {
+    /// `next` frames were written already.
+    pub(crate) fn new(out: W, keys: Keys, next: u64) -> Self {
         let head = BytesMut::with_capacity(2 + MOST_HEADER + TAG);
         Self {
             out,
             keys,
-            next: 0,
+            next,
             head,
         }
     }
@@ -76,12 +77,9 @@ pub struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(crate) fn new(input: R, keys: Keys) -> Self {
-        Self {
-            input,
-            keys,
-            next: 0,
-        }
+    /// `next` frames were read already.
+    pub(crate) fn new(input: R, keys: Keys, next: u64) -> Self {
+        Self { input, keys, next }
     }
 
     /// The next frame, or `None` if the connection ended between two. After an error it is of no

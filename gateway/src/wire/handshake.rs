@@ -13,6 +13,7 @@ use snow::{Builder, HandshakeState, StatelessTransportState};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::fault::WireError;
+use super::header::Header;
 use super::{LABEL, VERSION};
 use crate::GatewayId;
 use crate::secret::MembershipSecret;
@@ -24,6 +25,10 @@ const GREETING: [u8; 8] = *b"SKYHAUL\x01";
 
 /// Bytes of a handshake message at most.
 const MOST: usize = 512;
+
+/// The first frame of whoever connected: a handshake that was captured and is sent again does not
+/// get so far.
+const CONFIRMED: Header = Header::Ping(0);
 
 /// How long a peer may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -43,6 +48,9 @@ pub struct Agreed {
     /// What the peer said of itself.
     pub peer: Hello,
     keys: Arc<StatelessTransportState>,
+    /// Frames that were read and written for the handshake.
+    read: u64,
+    written: u64,
 }
 
 impl Agreed {
@@ -58,8 +66,8 @@ impl Agreed {
     {
         let (reading, writing) = (Arc::clone(&self.keys), Arc::clone(&self.keys));
         (
-            super::frame::FrameReader::new(input, reading),
-            super::frame::FrameWriter::new(out, writing),
+            super::frame::FrameReader::new(input, reading, self.read),
+            super::frame::FrameWriter::new(out, writing, self.written),
         )
     }
 }
@@ -89,7 +97,11 @@ impl Member {
             stream.flush().await?;
             greeted(stream).await?;
             let peer = take_message(&mut noise, stream).await?;
-            agree(noise, peer)
+            let mut agreed = agree(noise, peer)?;
+            let (_, mut out) = agreed.frames(tokio::io::empty(), &mut *stream);
+            out.write(&CONFIRMED, &[]).await?;
+            agreed.written = 1;
+            Ok(agreed)
         })
         .await
     }
@@ -113,7 +125,15 @@ impl Member {
             self.put_message(&mut noise, &mut second)?;
             stream.write_all(&second).await?;
             stream.flush().await?;
-            agree(noise, peer)
+            let mut agreed = agree(noise, peer)?;
+            // Only who made the first message anew can seal under what became of it.
+            let (mut input, _) = agreed.frames(&mut *stream, tokio::io::sink());
+            match input.read().await? {
+                Some((CONFIRMED, _)) => {}
+                _ => return Err(WireError::Malformed("a handshake is not confirmed")),
+            }
+            agreed.read = 1;
+            Ok(agreed)
         })
         .await
     }
@@ -187,5 +207,10 @@ async fn take_message<S: AsyncRead + Unpin>(
 fn agree(noise: HandshakeState, peer: Hello) -> Result<Agreed, WireError> {
     let keys = noise.into_stateless_transport_mode();
     let keys = Arc::new(keys.map_err(|_| WireError::NoMember)?);
-    Ok(Agreed { peer, keys })
+    Ok(Agreed {
+        peer,
+        keys,
+        read: 0,
+        written: 0,
+    })
 }

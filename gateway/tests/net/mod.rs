@@ -3,17 +3,21 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use skyhaul_gateway::node::Identity;
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::serve::Destinations;
+use skyhaul_gateway::wire::handshake::Agreed;
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, GatewayId, Node, RemoteStore, Route, Routes, Sealing};
 use skyhaul_model::{Result, TransferId};
 use skyhaul_stores::Store;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 
 /// Always the same store.
 pub(crate) struct One(pub(crate) Arc<dyn Store>);
@@ -27,6 +31,15 @@ impl Destinations for One {
     async fn room(&self, _bytes: u64) -> Result<Box<dyn Send>> {
         Ok(Box::new(()))
     }
+}
+
+fn join<S>(node: Arc<Node>, agreed: Agreed, stream: S) -> JoinHandle<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        node.join(agreed, tokio::io::split(stream)).await;
+    })
 }
 
 /// A dataplane: what its members know, and who they are.
@@ -82,18 +95,41 @@ impl Net {
         self.node(name, true, Some(store))
     }
 
+    /// A member that knows another data secret.
+    pub(crate) fn forger(&self, name: &str) -> Arc<Node> {
+        let identity = Identity {
+            dataplane: "net".to_owned(),
+            membership: self.membership.clone(),
+            data: Some(DataSecret::generate()),
+        };
+        let node = Node::new(identity, None);
+        self.names.send_modify(|names| {
+            names.insert(name.to_owned(), node.id);
+        });
+        node
+    }
+
     /// Connects two gateways.
     pub(crate) async fn connect(&self, near: &Arc<Node>, far: &Arc<Node>) -> Wire {
-        let (mut a, mut b) = tokio::io::duplex(256 << 10);
+        self.connect_through(near, far, |stream| stream).await
+    }
+
+    /// Connects two gateways; the far one is at the end of what `wrap` makes of its stream.
+    pub(crate) async fn connect_through<S>(
+        &self,
+        near: &Arc<Node>,
+        far: &Arc<Node>,
+        wrap: impl Fn(DuplexStream) -> S,
+    ) -> Wire
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (mut a, b) = tokio::io::duplex(256 << 10);
+        let mut b = wrap(b);
         let (near, far) = (Arc::clone(near), Arc::clone(far));
         let (left, right) =
             tokio::join!(near.member().connect(&mut a), far.member().accept(&mut b));
         let (left, right) = (left.unwrap(), right.unwrap());
-        let join = |node: Arc<Node>, agreed, stream| {
-            tokio::spawn(async move {
-                node.join(agreed, tokio::io::split(stream)).await;
-            })
-        };
         let wire = Wire(join(near, left, a), join(far, right, b));
         tokio::task::yield_now().await;
         wire
@@ -118,5 +154,16 @@ impl Net {
         RemoteStore::open(Arc::new(routes), id, 0, sealing)
             .await
             .unwrap()
+    }
+
+    /// The same where nothing may come of it within `time`.
+    pub(crate) async fn try_remote(
+        &self,
+        node: &Arc<Node>,
+        ways: &[&[&str]],
+        time: Duration,
+    ) -> Result<RemoteStore, Elapsed> {
+        let remote = self.remote(node, ways, Cipher::Aes256Gcm, Compress::None);
+        tokio::time::timeout(time, remote).await
     }
 }
