@@ -201,8 +201,9 @@ async fn receive(mut opener: Opener, mut inbox: mpsc::UnboundedReceiver<Event>) 
             Ok(None) => return Err(lost("this gateway stops")),
             Err(_) => return Err(lost("who was asked is silent")),
         };
-        let opened = opener.open(head.index, head.last, &mut segment);
-        opened.map_err(broken)?;
+        opener
+            .open(head.index, head.last, &mut segment)
+            .map_err(broken)?;
         if segment.is_empty() {
             return Err(broken(WireError::Malformed("an empty reply")));
         }

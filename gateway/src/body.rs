@@ -115,7 +115,7 @@ pub(crate) fn read(mut piece: BytesMut) -> Result<Option<Bytes>, WireError> {
         return Err(WireError::Malformed("an empty piece"));
     }
     let kind = piece.get_u8();
-    let unreadable = |_| WireError::Malformed("a piece cannot be decompressed");
+    let unreadable = || WireError::Malformed("a piece cannot be decompressed");
     match kind {
         PLAIN => Ok(Some(piece.freeze())),
         LZ4 => {
@@ -125,9 +125,9 @@ pub(crate) fn read(mut piece: BytesMut) -> Result<Option<Bytes>, WireError> {
             }
             let mut bytes = vec![0; len];
             let read = lz4_flex::block::decompress_into(&piece, &mut bytes);
-            let read = read.map_err(|_| unreadable(()))?;
+            let read = read.map_err(|_| unreadable())?;
             if read != len {
-                return Err(unreadable(()));
+                return Err(unreadable());
             }
             Ok(Some(bytes.into()))
         }
@@ -137,9 +137,9 @@ pub(crate) fn read(mut piece: BytesMut) -> Result<Option<Bytes>, WireError> {
                 .flatten();
             let len = len.filter(|len| *len <= MOST as u64);
             let len = len.ok_or(WireError::Malformed("a piece is too long"))? as usize;
-            let bytes = zstd::bulk::decompress(&piece, len).map_err(|_| unreadable(()))?;
+            let bytes = zstd::bulk::decompress(&piece, len).map_err(|_| unreadable())?;
             if bytes.len() != len {
-                return Err(unreadable(()));
+                return Err(unreadable());
             }
             Ok(Some(bytes.into()))
         }

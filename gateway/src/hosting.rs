@@ -62,12 +62,10 @@ impl Destinations for Hosting {
             .unwrap_or(u32::MAX)
             .min(self.most);
         let permits = Arc::clone(&self.room).acquire_many_owned(units);
-        match tokio::time::timeout(WAIT, permits).await {
-            Ok(Ok(permits)) => Ok(Box::new(permits)),
-            _ => {
-                let message = "the destination's gateway has no memory left for now";
-                Err(Error::new(Side::Relay, ErrorKind::Throttled, message))
-            }
+        if let Ok(Ok(permits)) = tokio::time::timeout(WAIT, permits).await {
+            return Ok(Box::new(permits));
         }
+        let message = "the destination's gateway has no memory left for now";
+        Err(Error::new(Side::Relay, ErrorKind::Throttled, message))
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::GatewayId;
 use crate::link::{Link, Owed, Receive, WINDOW};
@@ -61,6 +62,13 @@ struct Receiving {
     link: u64,
 }
 
+/// A request that is worked on.
+struct Working {
+    /// Ends the work: who asked will ask again, or is gone.
+    given_up: CancellationToken,
+    link: u64,
+}
+
 /// Bytes of objects, and what they were on the wire.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -87,6 +95,7 @@ pub struct Node {
     calls: Mutex<HashMap<u64, Waiting>>,
     numbers: AtomicU64,
     requests: Mutex<HashMap<StreamId, Receiving>>,
+    working: Mutex<HashMap<StreamId, Working>>,
     serving: Arc<Semaphore>,
     seen: Mutex<HashMap<GatewayId, Seen>>,
     /// What it has sent.
@@ -128,6 +137,7 @@ impl Node {
             calls: Mutex::default(),
             numbers: AtomicU64::new(0),
             requests: Mutex::default(),
+            working: Mutex::default(),
             serving: Arc::new(Semaphore::new(MOST_REQUESTS)),
             seen: Mutex::default(),
             traffic: Traffic::default(),
@@ -268,6 +278,16 @@ impl Node {
             .is_new(stream.number)
     }
 
+    /// Ends the work on requests whose replies would not arrive. What they would still do could
+    /// come after what is done in their place.
+    fn give_up(&self, which: impl Fn(&StreamId, &Working) -> bool) {
+        for (stream, working) in lock(&self.working).iter() {
+            if which(stream, working) {
+                working.given_up.cancel();
+            }
+        }
+    }
+
     fn broadcast(&self, header: &Header, but: GatewayId) {
         for (peer, links) in lock(&self.links).iter() {
             if let Some(link) = links.first()
@@ -293,6 +313,7 @@ impl Node {
             |waiting| waiting.link == link.number,
             "the connection ended",
         );
+        self.give_up(|_, working| working.link == link.number);
         self.broadcast(&Header::Lost(link.peer, NEWS), link.peer);
         self.changed();
     }
@@ -338,8 +359,16 @@ impl Node {
         }
         drop(requests);
         let link = Arc::clone(link);
+        let given_up = CancellationToken::new();
+        let working = Working {
+            given_up: given_up.clone(),
+            link: link.number,
+        };
+        lock(&self.working).insert(stream, working);
         tokio::spawn(async move {
-            serve::serve(&node, &link, inbox).await;
+            let served = serve::serve(&node, &link, inbox);
+            given_up.run_until_cancelled(served).await;
+            lock(&node.working).remove(&stream);
             drop(permit);
         });
     }
@@ -385,6 +414,7 @@ impl Receive for Node {
                     waiting.hops.first() == Some(&link.peer) && waiting.hops.contains(&gateway)
                 };
                 self.lose(passes, "a connection on the way ended");
+                self.give_up(|stream, _| stream.from == gateway);
                 if let Some(hops) = hops.min(NEWS).checked_sub(1) {
                     self.broadcast(&Header::Lost(gateway, hops), link.peer);
                 }

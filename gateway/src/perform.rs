@@ -59,23 +59,7 @@ pub(crate) async fn perform(
             let each = |result: Result<_>| result.map_err(Into::into);
             Ok(Reply::Committed(results.into_iter().map(each).collect()))
         }
-        Call::OpenUpload {
-            key,
-            size,
-            part_size,
-            attributes,
-            mtime,
-            algorithm,
-        } => {
-            let request = UploadRequest {
-                size,
-                part_size,
-                attributes: *attributes,
-                mtime,
-                algorithm,
-            };
-            store.open_upload(&key, request).await.map(Reply::Upload)
-        }
+        Call::OpenUpload { .. } => open_upload(store, call).await,
         Call::PutPart {
             key,
             token,
@@ -125,6 +109,29 @@ pub(crate) async fn perform(
             Ok(Reply::Deleted(outcomes.into_iter().map(each).collect()))
         }
     }
+}
+
+/// Opens an upload.
+async fn open_upload(store: &dyn Store, call: Call) -> Result<Reply> {
+    let Call::OpenUpload {
+        key,
+        size,
+        part_size,
+        attributes,
+        mtime,
+        algorithm,
+    } = call
+    else {
+        return Err(Error::invalid("no upload"));
+    };
+    let request = UploadRequest {
+        size,
+        part_size,
+        attributes: *attributes,
+        mtime,
+        algorithm,
+    };
+    store.open_upload(&key, request).await.map(Reply::Upload)
 }
 
 /// Writes a part while it arrives, or holds it where the store does not take it so.

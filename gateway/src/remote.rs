@@ -98,6 +98,31 @@ impl RemoteStore {
         }
     }
 
+    /// What stands where a put found something: if it is what was to be put, the first reply was
+    /// lost, or it makes no difference. Else the error.
+    async fn written_before(
+        &self,
+        key: &str,
+        len: u64,
+        checksum: Option<Checksum>,
+        error: Error,
+    ) -> Result<PutReceipt> {
+        match self.stat(key, &Pin::default(), false).await? {
+            Some(found)
+                if found.size == len && checksum.is_some() && found.checksum == checksum =>
+            {
+                Ok(PutReceipt {
+                    etag: found.pin.etag,
+                    version: found.pin.version_id,
+                    verified: true,
+                    checksum: found.checksum,
+                    staged: None,
+                })
+            }
+            _ => Err(error),
+        }
+    }
+
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
         let chosen = self
             .routes
@@ -126,11 +151,11 @@ impl RemoteStore {
             reply => reply,
         }
     }
+}
 
-    fn unsupported(&self, what: &str) -> Error {
-        let message = format!("gateways {what} nothing at the destination");
-        Error::new(Side::Destination, ErrorKind::Unsupported, message)
-    }
+fn unsupported(what: &str) -> Error {
+    let message = format!("gateways {what} nothing at the destination");
+    Error::new(Side::Destination, ErrorKind::Unsupported, message)
 }
 
 /// Of a listing that is not made.
@@ -167,7 +192,7 @@ impl Store for RemoteStore {
 
     /// Whoever lists asks the store itself.
     fn list(&self, _request: ListRequest) -> Box<dyn Lister> {
-        Box::new(NoListing(Some(self.unsupported("list"))))
+        Box::new(NoListing(Some(unsupported("list"))))
     }
 
     async fn stat(&self, key: &str, pin: &Pin, tags: bool) -> Result<Option<ObjectInfo>> {
@@ -184,10 +209,11 @@ impl Store for RemoteStore {
 
     /// Whoever reads asks the store itself.
     async fn read(&self, key: &str, _request: ReadRequest) -> Result<ObjectReader> {
-        Err(self.unsupported("read").object(self.uri(key)))
+        Err(unsupported("read").object(self.uri(key)))
     }
 
     async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
+        let (len, checksum) = (request.payload.len(), request.checksum.clone());
         let call = Call::Put {
             key: key.to_owned(),
             attributes: Box::new(request.attributes),
@@ -196,9 +222,13 @@ impl Store for RemoteStore {
             condition: request.condition,
             len: request.payload.len(),
         };
-        match self.ask(call, Some(request.payload)).await? {
-            Reply::Put(receipt) => Ok(*receipt),
-            _ => Err(confused()),
+        match self.ask(call, Some(request.payload)).await {
+            Ok(Reply::Put(receipt)) => Ok(*receipt),
+            Ok(_) => Err(confused()),
+            Err(error) if error.kind == ErrorKind::PreconditionFailed => {
+                self.written_before(key, len, checksum, error).await
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -282,9 +312,8 @@ impl Store for RemoteStore {
         let hasher = Arc::new(Mutex::new(hasher));
         let body = Body::Stream(hashed(part.body, Arc::clone(&hasher)));
         let deadline = Instant::now() + self.patience;
-        let receipt = match self.ask_once(call, Some(body), deadline).await? {
-            Reply::Part(receipt) => receipt,
-            _ => return Err(confused()),
+        let Reply::Part(receipt) = self.ask_once(call, Some(body), deadline).await? else {
+            return Err(confused());
         };
         let sent = hasher
             .lock()
@@ -379,7 +408,7 @@ impl Store for RemoteStore {
         _source: &CopySource,
         _request: CopyRequest,
     ) -> Result<PutReceipt> {
-        Err(self.unsupported("copy").object(self.uri(key)))
+        Err(unsupported("copy").object(self.uri(key)))
     }
 
     async fn copy_part(
@@ -390,7 +419,7 @@ impl Store for RemoteStore {
         _number: u32,
         _range: (u64, u64),
     ) -> Result<PartReceipt> {
-        Err(self.unsupported("copy").object(self.uri(key)))
+        Err(unsupported("copy").object(self.uri(key)))
     }
 }
 

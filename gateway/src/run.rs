@@ -8,7 +8,7 @@ use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, Result};
 use skyhaul_state::service::{Patience, RemoteState, Token};
 use skyhaul_state::{Phase, Segments, TransferState};
 use skyhaul_stores::open;
@@ -174,13 +174,13 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
             {
                 return Ok(());
             }
-            let freed = observer.look(engine, term).await?;
+            let taken = observer.look(engine, term).await?;
             feed.send_if_modified(|feed| {
                 let now = Feed {
                     published: progress.groups,
                     ended: progress.listing_done,
                 };
-                let changed = *feed != now || freed > 0;
+                let changed = *feed != now || taken > 0;
                 *feed = now;
                 changed
             });
@@ -199,10 +199,4 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
         ended = watching => ended,
         failed = working => failed,
     }
-}
-
-/// Whether an end is what was asked for.
-#[must_use]
-pub fn is_interruption(error: &Error) -> bool {
-    error.kind == ErrorKind::Interrupted
 }

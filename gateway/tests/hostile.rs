@@ -126,9 +126,9 @@ impl Way {
         };
         let receipt = store.put(key, request).await.unwrap();
         let committed = store.commit(vec![receipt.staged.unwrap()]).await;
-        committed
-            .into_iter()
-            .for_each(|result| drop(result.unwrap()));
+        for result in committed {
+            result.unwrap();
+        }
         assert_eq!(
             std::fs::read(self.directory.path().join(key)).unwrap(),
             bytes

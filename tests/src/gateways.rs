@@ -18,8 +18,22 @@ pub struct Gateway {
 impl Gateway {
     /// Kills it, as `kill -9` does. One that has ended already is no error.
     pub fn kill(&self) {
+        self.send(Signal::KILL);
+    }
+
+    /// Stops it in the middle of whatever it does, as a machine that hangs.
+    pub fn hang(&self) {
+        self.send(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn wake(&self) {
+        self.send(Signal::CONT);
+    }
+
+    fn send(&self, signal: Signal) {
         if let Some(pid) = Pid::from_raw(self.pid) {
-            let _ = kill_process(pid, Signal::KILL);
+            let _ = kill_process(pid, signal);
         }
     }
 }

@@ -93,6 +93,7 @@ fn gateways_sync_and_find_nothing_more_to_do() {
 
 /// How many gateways of which role are killed at once.
 struct Loss {
+    kind: Kind,
     of: &'static str,
     all: bool,
 }
@@ -105,7 +106,7 @@ fn survives(loss: &Loss, runs: u32) {
     let bytes: u64 = objects.iter().map(|(_, body)| body.size).sum();
     let mut shares = Vec::new();
     for _ in 0..runs {
-        let bench = Proxied::new(Kind::S3ToS3);
+        let bench = Proxied::new(loss.kind);
         let pair = &bench.pair;
         write(&pair.source, &objects);
         let running = pair.start("cp", "", "", &[FLAGS, RELAYED].concat());
@@ -134,25 +135,56 @@ fn survives(loss: &Loss, runs: u32) {
 #[test]
 fn heavy_gateways_survive_the_loss_of_a_source() {
     let (of, all) = ("src-", false);
-    survives(&Loss { of, all }, 3);
+    let kind = Kind::S3ToS3;
+    survives(&Loss { kind, of, all }, 3);
 }
 
 #[test]
 fn heavy_gateways_survive_the_loss_of_a_destination() {
     let (of, all) = ("dst-", false);
-    survives(&Loss { of, all }, 3);
+    let kind = Kind::S3ToS3;
+    survives(&Loss { kind, of, all }, 3);
+}
+
+#[test]
+fn heavy_gateways_survive_the_loss_of_a_destination_that_writes_to_disk() {
+    let (kind, of, all) = (Kind::S3ToDisk, "dst-", false);
+    survives(&Loss { kind, of, all }, 3);
 }
 
 #[test]
 fn heavy_gateways_survive_the_loss_of_the_relay() {
     let (of, all) = ("relay-", false);
-    survives(&Loss { of, all }, 3);
+    let kind = Kind::S3ToS3;
+    survives(&Loss { kind, of, all }, 3);
 }
 
 #[test]
 fn heavy_gateways_survive_the_loss_of_all_destinations() {
     let (of, all) = ("dst-", true);
-    survives(&Loss { of, all }, 2);
+    let kind = Kind::S3ToS3;
+    survives(&Loss { kind, of, all }, 2);
+}
+
+#[test]
+fn heavy_gateways_that_hang_lose_their_groups_and_harm_nothing_when_they_wake() {
+    let bench = Proxied::new(Kind::S3ToS3);
+    let pair = &bench.pair;
+    write(&pair.source, &objects(150 * MIB, 100));
+    let running = pair.start("cp", "", "", &[FLAGS, TWO].concat());
+    eventually("some bytes have moved", PATIENCE, || {
+        (bench.moved() >= 5 * MIB).then_some(())
+    });
+    let hung = gateways::of(&pair.cli);
+    let hung = hung.iter().find(|gateway| gateway.name == "src-1").unwrap();
+    hung.hang();
+    // The other one takes what it held once a term is over, and finishes.
+    eventually("all bytes have moved", PATIENCE, || {
+        let all = pair.source.contents();
+        (pair.destination.contents() == all).then_some(())
+    });
+    hung.wake();
+    assert_whole(pair, &running.wait());
 }
 
 #[test]

@@ -190,20 +190,7 @@ pub(crate) async fn drive(
     numbers.deleted = run.deletions.deleted;
     numbers.failed += run.deletions.failed;
     events(Event::Progress(numbers));
-    Ok(Summary {
-        transfer: Some(id),
-        resumed,
-        status: run.row.status,
-        progress: numbers,
-        retries: progress.done.retries,
-        source_verified: progress.done.source_verified,
-        transport_verified: progress.done.transport_verified,
-        elapsed: run.began.elapsed(),
-        failures: named,
-        verification_failed: run.verification_failed,
-        sent: run.sent,
-        notes: run.notes,
-    })
+    Ok(run.summary(resumed, &progress, numbers, named))
 }
 
 /// The error of a transfer that can go on, saying so.
@@ -306,6 +293,30 @@ pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()>
 }
 
 impl Run {
+    /// What came of it.
+    fn summary(
+        self,
+        resumed: bool,
+        progress: &Progress,
+        numbers: ProgressEvent,
+        failures: Vec<Outcome>,
+    ) -> Summary {
+        Summary {
+            transfer: Some(self.row.id),
+            resumed,
+            status: self.row.status,
+            progress: numbers,
+            retries: progress.done.retries,
+            source_verified: progress.done.source_verified,
+            transport_verified: progress.done.transport_verified,
+            elapsed: self.began.elapsed(),
+            failures,
+            verification_failed: self.verification_failed,
+            sent: self.sent,
+            notes: self.notes,
+        }
+    }
+
     async fn enter(&mut self, phase: Phase, status: Option<TransferStatus>) -> Result<()> {
         let change = TransferChange {
             phase: Some(phase),
@@ -354,9 +365,9 @@ impl Run {
                     engine.id
                 ));
             }
-            if resumed {
+            if resumed || self.fleet.is_some() {
                 // Nothing is under way any more: what is left under temporary names is of a dead
-                // run.
+                // run, or of a gateway that died.
                 for endpoint in &engine.spec.destinations {
                     cleanup::temporaries(endpoint, &engine.id).await?;
                 }

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long gateways may take to stop before they are killed.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(25);
 
 /// How often a gateway that fails by itself is started anew before the transfer fails.
 const FAILURES: u32 = 5;
@@ -33,7 +33,7 @@ const FAILURES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Seconds of a lease. Local processes that die are noticed at once; this is for those that hang.
-const TERM: u64 = 30;
+const TERM: u64 = 15;
 
 /// The gateways of a run.
 #[derive(Debug, Clone, PartialEq)]

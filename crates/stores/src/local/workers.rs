@@ -101,13 +101,11 @@ impl Workers {
         loop {
             let call = {
                 let mut queue = self.lock();
-                match queue.calls.pop_front() {
-                    Some((_, call)) => call,
-                    None => {
-                        queue.running -= 1;
-                        return;
-                    }
-                }
+                let Some((_, call)) = queue.calls.pop_front() else {
+                    queue.running -= 1;
+                    return;
+                };
+                call
             };
             // A panic has told of itself, and drops the sender: an error for who waits.
             let _ = std::panic::catch_unwind(AssertUnwindSafe(call));
