@@ -18,6 +18,7 @@ use skyhaul_state::service::{Service, Token};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How often the state is asked how far the gateways are.
@@ -31,6 +32,12 @@ const FAILURES: u32 = 5;
 
 /// Between two starts of a gateway that failed.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// A gateway that has not told of itself for this long hangs, and is killed.
+const STALE: Duration = Duration::from_secs(30);
+
+/// How often that is looked at.
+const BEAT: Duration = Duration::from_secs(2);
 
 /// Seconds of a lease. Local processes that die are noticed at once; this is for those that hang.
 const TERM: u64 = 15;
@@ -262,6 +269,12 @@ impl Member {
             let (mut child, input) = self.start().await?;
             let exited = tokio::select! {
                 exited = child.wait() => exited,
+                stale = self.hangs() => {
+                    stale?;
+                    tracing::warn!(gateway = self.config.name, "killed: it hangs");
+                    child.kill().await.map_err(|error| self.failed("cannot be killed").cause(error))?;
+                    child.wait().await
+                }
                 () = stop.cancelled() => {
                     drop(input);
                     if tokio::time::timeout(STOP, child.wait()).await.is_err() {
@@ -288,6 +301,27 @@ impl Member {
             tracing::warn!(gateway = name, "ended ({exited}) and is started anew");
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Ends when the gateway has not told of itself for too long, by this process's own clock.
+    async fn hangs(&self) -> Result<()> {
+        let (mut last, mut since) = (None, Instant::now());
+        loop {
+            tokio::time::sleep(BEAT).await;
+            let row = self.row().await?;
+            let told = row.map(|row| (row.gateway, row.beat));
+            if told != last {
+                (last, since) = (told, Instant::now());
+            } else if since.elapsed() > STALE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What it told of itself last.
+    async fn row(&self) -> Result<Option<GatewayRow>> {
+        let rows = self.engine.state.gateways(&self.engine.id).await?;
+        Ok(rows.into_iter().find(|row| row.name == self.config.name))
     }
 
     fn failed(&self, what: &str) -> Error {
@@ -328,10 +362,7 @@ impl Member {
 
     /// Frees what the process held that ended: its end is the proof that it works no more.
     async fn reclaim(&self) -> Result<()> {
-        let (state, id) = (&self.engine.state, &self.engine.id);
-        let rows = state.gateways(id).await?;
-        let row = rows.into_iter().find(|row| row.name == self.config.name);
-        if let Some(holder) = row.and_then(|row| row.holder) {
+        if let Some(holder) = self.row().await?.and_then(|row| row.holder) {
             let freed = leases::reclaim_of(&self.engine, &holder).await?;
             tracing::info!(gateway = self.config.name, freed, "its groups are free");
         }
