@@ -1,12 +1,13 @@
 //! Making a call: a request is sealed, sent segment by segment, and its reply waited for.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::GatewayId;
 use crate::body::{self, Body, Compress, Gather};
@@ -19,8 +20,9 @@ use crate::wire::header::{Cipher, SegmentHead, StreamId, Way};
 use crate::wire::seal::{Direction, Opener, Sealer};
 use crate::wire::{SEGMENT, TAG};
 
-/// Who is asked says every few seconds that it is at work; silence for this long is its end.
-const SILENCE: Duration = Duration::from_secs(30);
+/// Who is asked says every few seconds that it is at work. Silence for this long, while nothing could
+/// be sent to it either, is its end.
+const SILENCE: Duration = Duration::from_mins(1);
 
 /// Bodies up to this size go into the first segment.
 const SMALL: u64 = 64 << 10;
@@ -86,9 +88,11 @@ impl Node {
             way: Way::Request,
             cipher: sealing.cipher,
         };
+        let sent = Mutex::new(None);
         let mut out = Out {
             node: self,
             link: &link,
+            sent: &sent,
             sealer: Sealer::new(secret, direction).map_err(broken)?,
             head: SegmentHead {
                 route,
@@ -105,7 +109,7 @@ impl Node {
             ..direction
         };
         let opener = Opener::new(secret, back).map_err(broken)?;
-        let receiving = receive(opener, inbox);
+        let receiving = receive(opener, inbox, &sent);
         let sending = out.send_all(&request, body, sealing.compress);
         tokio::pin!(receiving, sending);
         tokio::select! {
@@ -123,6 +127,8 @@ impl Node {
 struct Out<'a> {
     node: &'a Node,
     link: &'a Link,
+    /// When the last segment was on its way; `None` while one waits for the link.
+    sent: &'a Mutex<Option<Instant>>,
     sealer: Sealer,
     head: SegmentHead,
 }
@@ -138,7 +144,10 @@ impl Out<'_> {
         };
         let wire = &self.node.traffic.wire;
         wire.fetch_add(segment.len() as u64, Ordering::Relaxed);
-        self.link.send(head, segment.freeze()).await
+        *lock(self.sent) = None;
+        self.link.send(head, segment.freeze()).await?;
+        *lock(self.sent) = Some(Instant::now());
+        Ok(())
     }
 
     async fn send_all(
@@ -191,10 +200,30 @@ impl Out<'_> {
     }
 }
 
-async fn receive(mut opener: Opener, mut inbox: mpsc::UnboundedReceiver<Event>) -> Result<Reply> {
+fn lock(sent: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
+    sent.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether nothing was heard since `sign`, nor anything sent or about to be.
+fn is_silent(sign: Instant, sent: &Mutex<Option<Instant>>) -> bool {
+    lock(sent).is_some_and(|sent| sent.max(sign).elapsed() >= SILENCE)
+}
+
+async fn receive(
+    mut opener: Opener,
+    mut inbox: mpsc::UnboundedReceiver<Event>,
+    sent: &Mutex<Option<Instant>>,
+) -> Result<Reply> {
     let mut json = BytesMut::new();
+    let mut sign = Instant::now();
     loop {
-        let event = tokio::time::timeout(SILENCE, inbox.recv()).await;
+        let event = loop {
+            match tokio::time::timeout(SILENCE, inbox.recv()).await {
+                Err(_) if !is_silent(sign, sent) => {}
+                event => break event,
+            }
+        };
+        sign = Instant::now();
         let (head, mut segment, _owed) = match event {
             Ok(Some(Event::Segment(arrived))) => arrived,
             Ok(Some(Event::Lost(why))) => return Err(lost(why)),

@@ -32,8 +32,9 @@ pub(crate) const REPLY: u8 = 1;
 /// How often that is said: well within what the other side takes for silence.
 const SIGN: Duration = Duration::from_secs(5);
 
-/// A request of which nothing came for this long is given up.
-const SILENCE: Duration = Duration::from_mins(2);
+/// A request of which nothing came for this long is given up: its turn on a slow link may be rare.
+/// What ends with its connection is given up at once.
+const SILENCE: Duration = Duration::from_mins(10);
 
 /// Where requests are carried out.
 #[async_trait]

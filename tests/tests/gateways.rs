@@ -91,6 +91,21 @@ fn gateways_sync_and_find_nothing_more_to_do() {
     assert_eq!(again.copied(), Vec::<&str>::new());
 }
 
+#[test]
+fn gateways_leave_no_failure_unnamed() {
+    let pair = Pair::new(Kind::S3ToDisk);
+    pair.source
+        .write(&[("a", Body::new(1, 10)), ("b", Body::new(2, 10))]);
+    pair.destination.tree().directory("a");
+    let ended = pair.run("cp", "", "", &[FLAGS, TWO].concat());
+    ended.assert_code(1);
+    let summary = ended.events().pop().unwrap();
+    let failures = summary["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 1, "{summary}");
+    assert_eq!(failures[0]["destination_key"], "a", "{summary}");
+    assert_eq!(gateways::of(&pair.cli), []);
+}
+
 /// How many gateways of which role are killed at once.
 struct Loss {
     kind: Kind,

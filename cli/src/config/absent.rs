@@ -2,13 +2,10 @@
 
 /// Name of the key, and why it is not here.
 pub(crate) const ABSENT: &[(&str, &str)] = &[
-    (
-        "compress",
-        "compression applies to gateways, which this version does not have",
-    ),
+    ("compress", "compression applies to gateways: `--compress`"),
     (
         "encrypt_e2e",
-        "encryption between gateways; one machine speaks TLS to both stores",
+        "encryption between gateways: `--cipher`, `--no-encrypt`",
     ),
     (
         "encrypt_socket_tls",
@@ -24,7 +21,10 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
         "multipart_max_chunk_size_mb",
         "use `multipart_chunk_size_mb`",
     ),
-    ("max_instances", "this version runs on one machine"),
+    (
+        "max_instances",
+        "`--max-instances N` starts gateways on this machine; the key does nothing yet",
+    ),
     ("autoshutdown_minutes", "this version starts no machines"),
     ("aws_use_spot_instances", "this version starts no machines"),
     (

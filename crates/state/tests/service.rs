@@ -11,9 +11,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_model::{ErrorKind, HolderId, TransferId};
-use skyhaul_state::service::{Patience, RemoteState, Service, Token};
+use skyhaul_state::service::{Patience, RemoteState, Scope, Service, Token};
 use skyhaul_state::suite::{self, Coverage};
-use skyhaul_state::{SqliteState, Submitted, TransferChange, TransferState};
+use skyhaul_state::{GatewayRow, SqliteState, Submitted, TransferChange, TransferState};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -346,4 +346,46 @@ async fn a_lost_claim_is_not_claimed_twice() {
     assert_eq!(answers[0], answers[1]);
     assert_ne!(answers[1], answers[2]);
     served.stop().await;
+}
+
+#[tokio::test]
+async fn a_relays_token_only_lets_it_tell_of_itself_and_find_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let state: Arc<dyn TransferState> =
+        Arc::new(SqliteState::open(folder.path().join("db")).unwrap());
+    let (all, presence) = (Token::generate(), Token::generate());
+    let tokens = vec![
+        (all.clone(), Scope::All),
+        (presence.clone(), Scope::Presence),
+    ];
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let service = Service::scoped(state, tokens).serve(listener, stop.clone());
+    let _served = AbortOnDropHandle::new(tokio::spawn(service));
+    let (owner, relay) = (
+        connect(address, &all).await,
+        connect(address, &presence).await,
+    );
+    let id = TransferId::generate();
+    owner.submit(&id, &suite::plain_spec()).await.unwrap();
+    let row = GatewayRow {
+        name: "relay-1".to_owned(),
+        beat: 1,
+        ..GatewayRow::default()
+    };
+    relay.announce(&id, &row).await.unwrap();
+    assert_eq!(relay.gateways(&id).await.unwrap(), [row]);
+    let holder = HolderId::generate();
+    for error in [
+        relay.transfer(&id).await.map(drop).unwrap_err(),
+        relay
+            .claim(&id, 0, &holder, None)
+            .await
+            .map(drop)
+            .unwrap_err(),
+        relay.purge(&id).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind, ErrorKind::AccessDenied, "{error}");
+    }
+    owner.transfer(&id).await.unwrap();
 }

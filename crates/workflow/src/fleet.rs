@@ -12,14 +12,17 @@ use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig};
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, Route};
+use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::GatewayRow;
-use skyhaul_state::service::{Service, Token};
+use skyhaul_state::service::{Scope, Service, Token};
+use skyhaul_state::{GatewayRow, Progress};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use crate::report;
 
 /// How often the state is asked how far the gateways are.
 const LOOK: Duration = Duration::from_millis(250);
@@ -152,7 +155,7 @@ pub(crate) async fn copy(
     folder: &Path,
     listing: impl Future<Output = Result<()>>,
 ) -> Result<Sent> {
-    let token = Token::generate();
+    let (token, presence) = (Token::generate(), Token::generate());
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await;
     let listener = listener.map_err(|error| {
         Error::control(ErrorKind::Unreachable, "cannot listen for gateways").cause(error)
@@ -162,7 +165,11 @@ pub(crate) async fn copy(
     })?;
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
-    let service = Service::new(Arc::clone(&engine.state), token.clone());
+    let tokens = vec![
+        (token.clone(), Scope::All),
+        (presence.clone(), Scope::Presence),
+    ];
+    let service = Service::scoped(Arc::clone(&engine.state), tokens);
     let service = tokio::spawn(service.serve(listener, ended.child_token()));
     let base = Config {
         name: String::new(),
@@ -190,7 +197,10 @@ pub(crate) async fn copy(
     })?;
     let stop = CancellationToken::new();
     let mut watching = JoinSet::new();
-    for config in fleet.members(&base) {
+    for mut config in fleet.members(&base) {
+        if config.data.is_none() {
+            presence.reveal().clone_into(&mut config.state.token);
+        }
         let member = Member {
             program: fleet.program.clone(),
             log: logs.join(format!("{}.log", config.name)),
@@ -221,7 +231,22 @@ pub(crate) async fn copy(
     ended.cancel();
     let _ = service.await;
     copied?;
+    tell_failures(engine).await?;
     Ok(Sent::of(&rows))
+}
+
+/// Tells of the objects that failed: the gateways only recorded them.
+async fn tell_failures(engine: &Engine) -> Result<()> {
+    if engine.state.progress(&engine.id).await?.done.failed == 0 {
+        return Ok(());
+    }
+    let mut tell = |outcome: Outcome| {
+        if outcome.action == Action::Failed {
+            engine.meter.failed(outcome);
+        }
+        Ok(())
+    };
+    report::copied(engine, &mut tell).await
 }
 
 /// A gateway's part of what a run may use.
@@ -246,11 +271,19 @@ async fn copied(engine: &Engine) -> Result<()> {
         let new = bytes.saturating_sub(before).saturating_sub(shown);
         engine.meter.add_bytes(new);
         shown += new;
-        if progress.listing_done && progress.groups_done == progress.groups {
+        if is_done(&progress) {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+fn is_done(progress: &Progress) -> bool {
+    progress.listing_done && progress.groups_done == progress.groups
+}
+
+async fn is_copied(engine: &Engine) -> Result<bool> {
+    Ok(is_done(&engine.state.progress(&engine.id).await?))
 }
 
 /// One gateway, through all its processes.
@@ -286,11 +319,12 @@ impl Member {
             };
             let exited = exited.map_err(|error| self.failed("cannot be watched").cause(error))?;
             let name = &self.config.name;
-            if exited.success() {
+            if exited.success() && is_copied(&self.engine).await? {
                 return Ok(());
             }
             self.reclaim().await?;
-            if exited.code().is_some() {
+            // Zero: somebody else asked it to stop.
+            if exited.code().is_some_and(|code| code != 0) {
                 // It ended by itself: with a reason, and mostly with the same the next time.
                 failures += 1;
                 if failures == FAILURES {

@@ -26,6 +26,14 @@ pub(crate) async fn outcomes(
             show(outcome)?;
         }
     }
+    copied(engine, show).await
+}
+
+/// Calls `show` with the outcome of every object that was tried to be copied.
+pub(crate) async fn copied(
+    engine: &Engine,
+    show: &mut (dyn FnMut(Outcome) -> Result<()> + Send),
+) -> Result<()> {
     for shard in 0..engine.state.shards() {
         let mut after = None;
         loop {

@@ -93,7 +93,7 @@ fn all() -> Vec<Value> {
         elapsed: std::time::Duration::from_millis(1500),
         failures: vec![outcome.clone()],
         verification_failed: false,
-        sent: None,
+        sent: Some(skyhaul_workflow::fleet::Sent::default()),
         notes: vec!["n".to_owned()],
     };
     let entry = ObjectEntry {

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::operation::{Operation, Reply};
 
 pub use client::{Patience, RemoteState};
-pub use server::Service;
+pub use server::{Scope, Service};
 pub use token::Token;
 
 /// Where calls are posted to; the version is the protocol's.

@@ -48,11 +48,26 @@ type Given = Shared<BoxFuture<'static, Encoded>>;
 /// Status and body of an answer.
 type Encoded = (StatusCode, Bytes);
 
+/// What a token permits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Everything.
+    All,
+    /// To tell of oneself and to find the others: for relays, which are not trusted with more.
+    Presence,
+}
+
+impl Scope {
+    fn permits(self, operation: &Operation) -> bool {
+        self == Self::All || matches!(operation, Operation::Announce(..) | Operation::Gateways(_))
+    }
+}
+
 /// Serves one backend.
 #[derive(Debug)]
 pub struct Service {
     state: Arc<dyn TransferState>,
-    token: Token,
+    tokens: Vec<(Token, Scope)>,
     answers: Mutex<Answers>,
 }
 
@@ -91,12 +106,31 @@ impl Service {
     /// A service of `state` for whoever shows `token`.
     #[must_use]
     pub fn new(state: Arc<dyn TransferState>, token: Token) -> Arc<Self> {
+        Self::scoped(state, vec![(token, Scope::All)])
+    }
+
+    /// A service of `state` for whoever shows one of these tokens, as far as that permits.
+    #[must_use]
+    pub fn scoped(state: Arc<dyn TransferState>, tokens: Vec<(Token, Scope)>) -> Arc<Self> {
         let answers = Mutex::default();
         Arc::new(Self {
             state,
-            token,
+            tokens,
             answers,
         })
+    }
+
+    /// What a caller may who shows this.
+    fn scope(&self, shown: Option<&[u8]>) -> Option<Scope> {
+        // All are compared, so that time does not tell which.
+        let of = |found, (token, scope): &(Token, Scope)| {
+            if token.is_shown_by(shown) {
+                Some(*scope)
+            } else {
+                found
+            }
+        };
+        self.tokens.iter().fold(None, of)
     }
 
     /// Serves all who connect until `stop`; then drops what is not answered.
@@ -165,9 +199,8 @@ impl Service {
 
     async fn call(&self, request: Request<Incoming>) -> Result<Encoded, Error> {
         let shown = request.headers().get(AUTHORIZATION);
-        if !self.token.is_shown_by(shown.map(HeaderValue::as_bytes)) {
-            return Err(Token::denied());
-        }
+        let scope = self.scope(shown.map(HeaderValue::as_bytes));
+        let scope = scope.ok_or_else(Token::denied)?;
         if request.uri().path() != PATH || request.method() != Method::POST {
             let message = format!("this is a state service: calls are posted to {PATH}");
             return Err(Error::control(ErrorKind::Unsupported, message));
@@ -193,6 +226,10 @@ impl Service {
             Call::Describe => encode(&Answer::Described {
                 shards: self.state.shards(),
             }),
+            Call::State(operation) if !scope.permits(&operation) => {
+                let message = format!("this token does not permit `{}`", operation.name());
+                return Err(Error::control(ErrorKind::AccessDenied, message));
+            }
             Call::State(operation) if operation.writes() => {
                 let number = number
                     .filter(|number| number.len() <= LONGEST_NUMBER)
