@@ -336,11 +336,15 @@ impl Running {
         self.wait()
     }
 
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a pid")
+    }
+
     /// Ctrl-C.
     pub fn interrupt(&self) {
-        let pid = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = rustix::process::Pid::from_raw(self.pid());
         rustix::process::kill_process(pid.expect("a pid"), rustix::process::Signal::INT)
             .expect("kill -INT");
     }

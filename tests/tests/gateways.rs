@@ -215,6 +215,27 @@ fn hangs(name: &str, gateways: &[&str]) {
     assert_whole(pair, &running.wait());
 }
 
+/// The command serves the state: while it is stopped no lease can be renewed.
+#[test]
+fn heavy_gateways_survive_a_state_that_does_not_answer_for_longer_than_a_lease() {
+    let bench = Proxied::new(Kind::S3ToS3);
+    let pair = &bench.pair;
+    write(&pair.source, &objects(150 * MIB, 100));
+    let running = pair.start("cp", "", "", &[FLAGS, &["--gateways", "1"]].concat());
+    eventually("some bytes have moved", PATIENCE, || {
+        (bench.moved() >= 5 * MIB).then_some(())
+    });
+    let command = Gateway {
+        name: "the command".to_owned(),
+        pid: running.pid(),
+    };
+    command.hang();
+    // This is the fault, not a wait for something.
+    std::thread::sleep(Duration::from_secs(20));
+    command.wake();
+    assert_whole(pair, &running.wait());
+}
+
 #[test]
 fn gateways_stop_when_the_command_is_killed_and_it_can_be_resumed() {
     let bench = Proxied::new(Kind::S3ToS3);

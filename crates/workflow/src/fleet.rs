@@ -19,7 +19,6 @@ use skyhaul_state::{GatewayRow, Progress};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::report;
@@ -36,11 +35,12 @@ const FAILURES: u32 = 5;
 /// Between two starts of a gateway that failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A gateway that has not told of itself for this long hangs, and is killed.
-const STALE: Duration = Duration::from_secs(30);
-
-/// How often that is looked at.
+/// How often it is looked whether a gateway lives.
 const BEAT: Duration = Duration::from_secs(2);
+
+/// A gateway that has told nothing new of itself in so many looks hangs, and is killed. Looks, not
+/// time: this process may have been stopped itself.
+const STALE: u32 = 15;
 
 /// Seconds of a lease. Local processes that die are noticed at once; this is for those that hang.
 const TERM: u64 = 15;
@@ -337,18 +337,19 @@ impl Member {
         }
     }
 
-    /// Ends when the gateway has not told of itself for too long, by this process's own clock.
+    /// Ends when the gateway has told nothing new of itself for too long.
     async fn hangs(&self) -> Result<()> {
-        let (mut last, mut since) = (None, Instant::now());
+        let (mut last, mut looks) = (None, 0);
         loop {
             tokio::time::sleep(BEAT).await;
             let row = self.row().await?;
             let told = row.map(|row| (row.gateway, row.beat));
             if told != last {
-                (last, since) = (told, Instant::now());
-            } else if since.elapsed() > STALE {
+                (last, looks) = (told, 0);
+            } else if looks == STALE {
                 return Ok(());
             }
+            looks += 1;
         }
     }
 

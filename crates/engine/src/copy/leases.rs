@@ -1,4 +1,4 @@
-//! Leases of other processes: one that shows no sign of life for a whole term, by this process's
+//! Leases that nobody works under: one that shows no sign of life for a whole term, by this process's
 //! own clock, is taken over. No clock is compared with another machine's.
 
 use std::collections::HashMap;
@@ -27,10 +27,9 @@ impl Observer {
         let mut seen = HashMap::new();
         let mut freed = 0;
         for row in leased(engine).await? {
+            // Its own, too: work that could not prove its lease in time has ended, and a lease
+            // that is worked under changes.
             let Some(lease) = row.lease else { continue };
-            if lease.holder == engine.holder {
-                continue;
-            }
             let since = match self.seen.get(&row.id) {
                 Some((known, since)) if *known == lease => *since,
                 _ => now,
