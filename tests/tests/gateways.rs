@@ -117,14 +117,16 @@ struct Loss {
 #[track_caller]
 fn survives(loss: &Loss, runs: u32) {
     let mut random = StdRng::seed_from_u64(skyhaul_tests::seed());
-    let objects = objects(60 * MIB, 400);
+    // What is under way, two parts of 5 MiB of each source, is little of all, as it is at scale.
+    let objects = objects(100 * MIB, 400);
+    let flags = [&["--transfers", "2"], &FLAGS[..5], &FLAGS[7..], RELAYED].concat();
     let bytes: u64 = objects.iter().map(|(_, body)| body.size).sum();
     let mut shares = Vec::new();
     for _ in 0..runs {
         let bench = Proxied::new(loss.kind);
         let pair = &bench.pair;
         write(&pair.source, &objects);
-        let running = pair.start("cp", "", "", &[FLAGS, RELAYED].concat());
+        let running = pair.start("cp", "", "", &flags);
         let victims = eventually("gateways of that role", PATIENCE, || {
             let mut found = gateways::of(&pair.cli);
             found.retain(|gateway: &Gateway| gateway.name.starts_with(loss.of));
