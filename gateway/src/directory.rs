@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
@@ -33,6 +33,7 @@ pub(crate) struct Own {
 pub(crate) struct Directory {
     addresses: watch::Sender<HashMap<String, String>>,
     names: watch::Sender<Names>,
+    beats: AtomicU64,
 }
 
 impl Directory {
@@ -40,6 +41,7 @@ impl Directory {
         Arc::new(Self {
             addresses: watch::Sender::default(),
             names: watch::Sender::default(),
+            beats: AtomicU64::new(0),
         })
     }
 
@@ -63,11 +65,9 @@ impl Directory {
         node: &Node,
         own: &Own,
     ) -> Result<()> {
-        let mut beat = 0;
         let mut reached = Instant::now();
         loop {
-            beat += 1;
-            match self.once(state, transfer, node, own, beat).await {
+            match self.once(state, transfer, node, own).await {
                 Ok(()) => reached = Instant::now(),
                 Err(error) if error.kind == ErrorKind::NotFound => return Err(error),
                 Err(error) if reached.elapsed() < GRACE => {
@@ -82,13 +82,13 @@ impl Directory {
         }
     }
 
-    async fn once(
+    /// Tells of `node`, once.
+    pub(crate) async fn tell(
         &self,
         state: &dyn TransferState,
         transfer: &TransferId,
         node: &Node,
         own: &Own,
-        beat: u64,
     ) -> Result<()> {
         let traffic = &node.traffic;
         let row = GatewayRow {
@@ -96,14 +96,24 @@ impl Directory {
             gateway: node.id.to_string(),
             holder: own.holder.clone(),
             address: own.address.clone(),
-            beat,
+            beat: self.beats.fetch_add(1, Ordering::Relaxed) + 1,
             connections: node.connections() as u64,
             logical_bytes: traffic.logical.load(Ordering::Relaxed),
             wire_bytes: traffic.wire.load(Ordering::Relaxed),
             passed_bytes: traffic.passed.load(Ordering::Relaxed),
             written_bytes: traffic.written.load(Ordering::Relaxed),
         };
-        state.announce(transfer, &row).await?;
+        state.announce(transfer, &row).await
+    }
+
+    async fn once(
+        &self,
+        state: &dyn TransferState,
+        transfer: &TransferId,
+        node: &Node,
+        own: &Own,
+    ) -> Result<()> {
+        self.tell(state, transfer, node, own).await?;
         let rows = state.gateways(transfer).await?;
         let id = |row: &GatewayRow| GatewayId::parse(&row.gateway);
         let names: Names = rows

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skyhaul_engine::copy::leases::Observer;
+use skyhaul_engine::copy::leases::{self, Observer};
 use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
@@ -103,13 +103,17 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     node.say_bye();
     if let Some(engine) = &engine {
         engine.cancel.cancel();
-        let released = tokio::time::timeout(RELEASE, worker::release(engine)).await;
+        let released =
+            tokio::time::timeout(RELEASE, leases::reclaim_of(engine, &engine.holder)).await;
         if let Ok(Err(error)) = released {
             tracing::warn!("groups could not be given back: {error}");
         }
     } else {
         node.drained(DRAIN).await;
     }
+    // What it has sent in the end.
+    let told = directory.tell(&*state, &config.transfer, &node, &own);
+    let _ = tokio::time::timeout(RELEASE, told).await;
     ended.cancel();
     node.close();
     done

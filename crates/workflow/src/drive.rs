@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use skyhaul_engine::copy::complete;
 use skyhaul_engine::copy::worker::{self, Feed};
+use skyhaul_engine::copy::{complete, leases};
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::listing::pool;
 use skyhaul_engine::meter::Meter;
@@ -340,7 +340,7 @@ impl Run {
         let engine = Arc::clone(&self.engine);
         if self.row.phase == Phase::Copy {
             if resumed {
-                worker::reclaim(&engine).await?;
+                leases::reclaim(&engine).await?;
             }
             if let Some(fleet) = &self.fleet {
                 let listing = copy_phase(&engine, false);

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use skyhaul_model::group::{GroupId, GroupStatus, Lease};
-use skyhaul_model::{ErrorKind, HolderId, Result};
-use skyhaul_state::GroupRow;
+use skyhaul_model::{Error, ErrorKind, HolderId, Result};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
@@ -26,18 +25,17 @@ impl Observer {
         let now = Instant::now();
         let mut seen = HashMap::new();
         let mut freed = 0;
-        for row in leased(engine).await? {
-            // Its own, too: work that could not prove its lease in time has ended, and a lease
-            // that is worked under changes.
-            let Some(lease) = row.lease else { continue };
-            let since = match self.seen.get(&row.id) {
+        // Its own, too: work that could not prove its lease in time has ended, and a lease that is
+        // worked under changes.
+        for (group, lease) in leased(engine).await? {
+            let since = match self.seen.get(&group) {
                 Some((known, since)) if *known == lease => *since,
                 _ => now,
             };
             if now.duration_since(since) < term {
-                seen.insert(row.id, (lease, since));
-            } else if free(engine, row.id, &lease).await? {
-                tracing::warn!(group = %row.id, holder = lease.holder.0, "a lease has expired");
+                seen.insert(group, (lease, since));
+            } else if free(engine, group, &lease).await? {
+                tracing::warn!(%group, holder = lease.holder.0, "a lease has expired");
                 freed += 1;
             }
         }
@@ -46,8 +44,8 @@ impl Observer {
     }
 }
 
-/// All groups that are leased.
-async fn leased(engine: &Engine) -> Result<Vec<GroupRow>> {
+/// All groups that are leased, each with its lease.
+async fn leased(engine: &Engine) -> Result<Vec<(GroupId, Lease)>> {
     let mut all = Vec::new();
     for shard in 0..engine.state.shards() {
         let mut after = None;
@@ -57,7 +55,12 @@ async fn leased(engine: &Engine) -> Result<Vec<GroupRow>> {
             let page = page.await?;
             let full = page.len() == PAGE;
             after = page.last().map(|row| row.sequence);
-            all.extend(page);
+            for row in page {
+                let lease = row.lease.ok_or_else(|| {
+                    Error::control(ErrorKind::Internal, "a leased group has no lease")
+                })?;
+                all.push((row.id, lease));
+            }
             if !full {
                 break;
             }
@@ -80,16 +83,25 @@ async fn free(engine: &Engine, group: GroupId, seen: &Lease) -> Result<bool> {
     Ok(true)
 }
 
-/// Frees the groups that a holder has who is proved to be dead. How many.
-pub async fn reclaim_of(engine: &Engine, dead: &HolderId) -> Result<u64> {
+/// Frees the groups that a holder has whose work is proved to have ended. How many.
+pub async fn reclaim_of(engine: &Engine, ended: &HolderId) -> Result<u64> {
     let mut freed = 0;
-    for row in leased(engine).await? {
-        if let Some(lease) = row.lease
-            && lease.holder == *dead
-            && free(engine, row.id, &lease).await?
-        {
+    for (group, lease) in leased(engine).await? {
+        if lease.holder == *ended && free(engine, group, &lease).await? {
             freed += 1;
         }
     }
     Ok(freed)
+}
+
+/// Frees the groups that a dead run holds. Only for callers that have proved that no other process
+/// works on the transfer.
+pub async fn reclaim(engine: &Engine) -> Result<()> {
+    for (group, lease) in leased(engine).await? {
+        if !free(engine, group, &lease).await? {
+            let message = format!("another process works on group {group}");
+            return Err(Error::control(ErrorKind::LeaseLost, message));
+        }
+    }
+    Ok(())
 }

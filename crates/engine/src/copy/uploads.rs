@@ -96,9 +96,6 @@ impl Uploads {
 async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let key = key(task);
     let row = engine.state.upload(&engine.id, &key).await?;
-    if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
-        return Ok(Found::Ended);
-    }
     let row = match row {
         Some(row) if row.token.is_none() => Some(await_token(engine, row).await?),
         row => row,

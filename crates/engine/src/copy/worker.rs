@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use skyhaul_model::group::GroupStatus;
 use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -106,39 +105,4 @@ async fn claim(
         }
     }
     Ok(None)
-}
-
-/// Gives back the groups that this engine holds, after it was stopped.
-pub async fn release(engine: &Engine) -> Result<()> {
-    super::leases::reclaim_of(engine, &engine.holder)
-        .await
-        .map(drop)
-}
-
-/// Frees the groups and ranges that a dead run holds. Only for callers that have proved that no
-/// other process works on the transfer.
-pub async fn reclaim(engine: &Engine) -> Result<()> {
-    for shard in 0..engine.state.shards() {
-        let leased = Some(GroupStatus::Leased);
-        loop {
-            let rows = engine
-                .state
-                .groups(&engine.id, shard, leased, None, 256)
-                .await?;
-            if rows.is_empty() {
-                break;
-            }
-            for row in rows {
-                let seen = row.lease.ok_or_else(|| {
-                    Error::control(ErrorKind::Internal, "a leased group has no lease")
-                })?;
-                let (id, holder) = (&engine.id, &engine.holder);
-                let row = engine.state.take_over(id, row.id, &seen, holder).await?;
-                if let Some(lease) = &row.lease {
-                    engine.state.release(id, row.id, lease).await?;
-                }
-            }
-        }
-    }
-    Ok(())
 }
