@@ -1,7 +1,7 @@
 //! Making a call: a request is sealed, sent segment by segment, and its reply waited for.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
@@ -13,7 +13,7 @@ use crate::GatewayId;
 use crate::body::{self, Body, Compress, Gather};
 use crate::call::{Reply, Request, internal};
 use crate::link::Link;
-use crate::node::{Event, Node};
+use crate::node::{Event, Node, lock};
 use crate::serve::{REPLY, WORKING};
 use crate::wire::fault::WireError;
 use crate::wire::header::{Cipher, SegmentHead, StreamId, Way};
@@ -198,10 +198,6 @@ impl Out<'_> {
             }
         }
     }
-}
-
-fn lock(sent: &Mutex<Option<Instant>>) -> MutexGuard<'_, Option<Instant>> {
-    sent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether nothing was heard since `sign`, nor anything sent or about to be.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId};
-use skyhaul_stores::{Condition, PutReceipt, UploadToken};
+use skyhaul_stores::{Condition, OpenUpload, PutReceipt, UploadToken};
 
 use crate::GatewayId;
 
@@ -100,14 +100,6 @@ impl Call {
     }
 }
 
-/// An open upload as it is told.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Opened {
-    pub(crate) key: String,
-    pub(crate) token: UploadToken,
-    pub(crate) initiated: Option<Timestamp>,
-}
-
 /// What came of one of many.
 pub(crate) type Each<T> = Vec<Result<T, Fault>>;
 
@@ -128,7 +120,7 @@ pub(crate) enum Reply {
     Upload(UploadToken),
     Part(PartReceipt),
     Parts(Vec<PartReceipt>),
-    Uploads(Vec<Opened>),
+    Uploads(Vec<OpenUpload>),
     Deleted(Each<()>),
     /// It was not done, or not known to be.
     Failed(Fault),

@@ -108,7 +108,8 @@ impl std::fmt::Debug for Node {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks; what a panicked holder left is whole, for nothing is done by halves under a lock here.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -186,12 +187,6 @@ impl Node {
         let links = lock(&self.links);
         let open = links.get(peer)?.iter().filter(|link| link.takes_calls());
         open.min_by_key(|link| link.load()).cloned()
-    }
-
-    /// Whether there is a link to a neighbour.
-    #[must_use]
-    pub fn is_connected_to(&self, peer: &GatewayId) -> bool {
-        lock(&self.links).contains_key(peer)
     }
 
     /// How many links there are.

@@ -7,7 +7,7 @@ use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_stores::payload::Payload;
 use skyhaul_stores::{Access, PartStream, PartWrite, PutRequest, Staged, Store, UploadRequest};
 
-use crate::call::{Call, Opened, Reply, listed};
+use crate::call::{Call, Reply, listed};
 use crate::serve::Destinations;
 
 /// A list that follows a call is not longer than this, in bytes.
@@ -93,15 +93,7 @@ pub(crate) async fn perform(
             store.abort_upload(&key, &token).await?;
             Ok(Reply::Done)
         }
-        Call::Uploads { key } => {
-            let uploads = store.uploads(&key).await?;
-            let told = |upload: skyhaul_stores::OpenUpload| Opened {
-                key: upload.key,
-                token: upload.token,
-                initiated: upload.initiated,
-            };
-            Ok(Reply::Uploads(uploads.into_iter().map(told).collect()))
-        }
+        Call::Uploads { key } => store.uploads(&key).await.map(Reply::Uploads),
         Call::Delete => {
             let keys: Vec<String> = list(body).await?;
             let outcomes = store.delete(&keys).await;

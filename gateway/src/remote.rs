@@ -1,7 +1,7 @@
 //! The destination as a source gateway sees it: a store whose writer is at the other end of the
 //! network. What is lost on the way is asked again, over another way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use crate::ask::Sealing;
 use crate::body::Body;
 use crate::call::{Call, Reply, Request, list};
+use crate::node::lock;
 use crate::routes::Routes;
 
 /// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
@@ -51,6 +52,16 @@ fn confused() -> Error {
         ErrorKind::Internal,
         "a reply answers something else",
     )
+}
+
+/// What a call gave, if its reply is the one to it.
+macro_rules! reply {
+    ($asked:expr, $reply:pat $(if $holds:expr)? => $value:expr) => {
+        match $asked? {
+            $reply $(if $holds)? => Ok($value),
+            _ => Err(confused()),
+        }
+    };
 }
 
 impl RemoteStore {
@@ -184,10 +195,7 @@ impl Store for RemoteStore {
 
     async fn check(&self, _access: Access, prefix: &str) -> Result<()> {
         let prefix = prefix.to_owned();
-        match self.ask(Call::Check { prefix }, None).await? {
-            Reply::Done => Ok(()),
-            _ => Err(confused()),
-        }
+        reply!(self.ask(Call::Check { prefix }, None).await, Reply::Done => ())
     }
 
     /// Whoever lists asks the store itself.
@@ -201,10 +209,7 @@ impl Store for RemoteStore {
             pin: pin.clone(),
             tags,
         };
-        match self.ask(call, None).await? {
-            Reply::Info(found) => Ok(found.map(|found| *found)),
-            _ => Err(confused()),
-        }
+        reply!(self.ask(call, None).await, Reply::Info(found) => found.map(|found| *found))
     }
 
     /// Whoever reads asks the store itself.
@@ -235,10 +240,8 @@ impl Store for RemoteStore {
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
         let asked = async {
             let body = list(&staged)?;
-            match self.ask(Call::Commit, Some(body.into())).await? {
-                Reply::Committed(each) if each.len() == staged.len() => Ok(each),
-                _ => Err(confused()),
-            }
+            let asked = self.ask(Call::Commit, Some(body.into())).await;
+            reply!(asked, Reply::Committed(each) if each.len() == staged.len() => each)
         };
         match asked.await {
             Ok(each) => each
@@ -263,10 +266,7 @@ impl Store for RemoteStore {
             algorithm: request.algorithm,
         };
         let deadline = Instant::now() + self.patience;
-        match self.ask_once(call, None, deadline).await? {
-            Reply::Upload(token) => Ok(token),
-            _ => Err(confused()),
-        }
+        reply!(self.ask_once(call, None, deadline).await, Reply::Upload(token) => token)
     }
 
     async fn put_part(
@@ -283,10 +283,7 @@ impl Store for RemoteStore {
             len: part.payload.len(),
             checksum: part.checksum,
         };
-        match self.ask(call, Some(part.payload)).await? {
-            Reply::Part(receipt) => Ok(receipt),
-            _ => Err(confused()),
-        }
+        reply!(self.ask(call, Some(part.payload)).await, Reply::Part(receipt) => receipt)
     }
 
     /// Who is asked holds a part that its store does not take so.
@@ -315,11 +312,7 @@ impl Store for RemoteStore {
         let Reply::Part(receipt) = self.ask_once(call, Some(body), deadline).await? else {
             return Err(confused());
         };
-        let sent = hasher
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-            .map(Hasher::finish);
+        let sent = lock(&hasher).take().map(Hasher::finish);
         if sent.is_some() && receipt.checksum.is_some() && receipt.checksum != sent {
             let message = "the part that was written is not the one that was sent";
             return Err(Error::new(Side::Relay, ErrorKind::Corrupt, message).object(self.uri(key)));
@@ -341,10 +334,8 @@ impl Store for RemoteStore {
             checksum: checksum.cloned(),
             condition: condition.clone(),
         };
-        match self.ask(call, Some(list(parts)?.into())).await? {
-            Reply::Put(receipt) => Ok(*receipt),
-            _ => Err(confused()),
-        }
+        let body = list(parts)?.into();
+        reply!(self.ask(call, Some(body)).await, Reply::Put(receipt) => *receipt)
     }
 
     async fn list_parts(&self, key: &str, token: &UploadToken) -> Result<Vec<PartReceipt>> {
@@ -352,10 +343,7 @@ impl Store for RemoteStore {
             key: key.to_owned(),
             token: token.clone(),
         };
-        match self.ask(call, None).await? {
-            Reply::Parts(parts) => Ok(parts),
-            _ => Err(confused()),
-        }
+        reply!(self.ask(call, None).await, Reply::Parts(parts) => parts)
     }
 
     async fn abort_upload(&self, key: &str, token: &UploadToken) -> Result<()> {
@@ -363,33 +351,21 @@ impl Store for RemoteStore {
             key: key.to_owned(),
             token: token.clone(),
         };
-        match self.ask(call, None).await? {
-            Reply::Done => Ok(()),
-            _ => Err(confused()),
-        }
+        reply!(self.ask(call, None).await, Reply::Done => ())
     }
 
     async fn uploads(&self, key: &str) -> Result<Vec<OpenUpload>> {
         let call = Call::Uploads {
             key: key.to_owned(),
         };
-        let Reply::Uploads(uploads) = self.ask(call, None).await? else {
-            return Err(confused());
-        };
-        let upload = |told: crate::call::Opened| OpenUpload {
-            key: told.key,
-            token: told.token,
-            initiated: told.initiated,
-        };
-        Ok(uploads.into_iter().map(upload).collect())
+        reply!(self.ask(call, None).await, Reply::Uploads(uploads) => uploads)
     }
 
     async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome> {
         let asked = async {
-            match self.ask(Call::Delete, Some(list(keys)?.into())).await? {
-                Reply::Deleted(each) if each.len() == keys.len() => Ok(each),
-                _ => Err(confused()),
-            }
+            let body = list(keys)?;
+            let asked = self.ask(Call::Delete, Some(body.into())).await;
+            reply!(asked, Reply::Deleted(each) if each.len() == keys.len() => each)
         };
         let each = asked.await.unwrap_or_else(|error| {
             let fault = skyhaul_model::Fault::from(error);
@@ -430,7 +406,7 @@ fn hashed(
 ) -> BoxStream<'static, Result<Bytes>> {
     frames
         .inspect(move |frame| {
-            let mut hasher = hasher.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hasher = lock(&hasher);
             if let (Some(hasher), Ok(frame)) = (hasher.as_mut(), frame) {
                 hasher.update(frame);
             }

@@ -183,7 +183,7 @@ pub struct PartStream {
 }
 
 /// An upload that is open at the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenUpload {
     /// The object's key.
     pub key: String,
