@@ -42,6 +42,9 @@ pub(crate) enum Call {
         condition: Condition,
         len: u64,
     },
+    /// See [`skyhaul_stores::Store::put_many`]. Followed by the objects, one after another. What is
+    /// to be done with them is here and not there, where it might be sent in clear.
+    PutMany { heads: Vec<PutHead> },
     /// See [`skyhaul_stores::Store::commit`]. Followed by a JSON list of [`skyhaul_stores::Staged`].
     Commit,
     /// See [`skyhaul_stores::Store::open_upload`].
@@ -95,9 +98,32 @@ impl Call {
             Self::Put { len, .. } | Self::PutPart { len, .. } | Self::StreamPart { len, .. } => {
                 *len
             }
+            Self::PutMany { heads } => {
+                let lens = heads.iter().map(|head| head.len);
+                lens.fold(0, u64::saturating_add)
+            }
             _ => 0,
         }
     }
+
+    /// Whether what follows says what is to be done, and so is sealed under any cipher.
+    pub(crate) fn has_list(&self) -> bool {
+        matches!(
+            self,
+            Self::Commit | Self::FinishUpload { .. } | Self::Delete
+        )
+    }
+}
+
+/// One of the objects of [`Call::PutMany`]: all but its bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct PutHead {
+    pub(crate) key: String,
+    pub(crate) attributes: Attributes,
+    pub(crate) mtime: Option<Timestamp>,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) condition: Condition,
+    pub(crate) len: u64,
 }
 
 /// What came of one of many.
@@ -116,6 +142,7 @@ pub(crate) enum Reply {
     Done,
     Info(Option<Box<ObjectInfo>>),
     Put(Box<PutReceipt>),
+    PutEach(Each<PutReceipt>),
     Committed(Each<PutReceipt>),
     Upload(UploadToken),
     Part(PartReceipt),

@@ -28,10 +28,12 @@ pub(crate) struct Hosting {
     stores: Mutex<HashMap<Key, Cell>>,
     room: Arc<Semaphore>,
     most: u32,
+    turns: Arc<Semaphore>,
 }
 
 impl Hosting {
-    pub(crate) fn new(state: Arc<dyn TransferState>, max_memory: u64) -> Self {
+    /// Holds at most `max_memory` bytes, writes at most `transfers` objects of bundles at a time.
+    pub(crate) fn new(state: Arc<dyn TransferState>, max_memory: u64, transfers: usize) -> Self {
         let most = u32::try_from(max_memory / UNIT)
             .unwrap_or(u32::MAX >> 3)
             .max(1);
@@ -40,6 +42,7 @@ impl Hosting {
             stores: Mutex::default(),
             room: Arc::new(Semaphore::new(most as usize)),
             most,
+            turns: Arc::new(Semaphore::new(transfers.max(1))),
         }
     }
 }
@@ -67,5 +70,10 @@ impl Destinations for Hosting {
         }
         let message = "the destination's gateway has no memory left for now";
         Err(Error::new(Side::Relay, ErrorKind::Throttled, message))
+    }
+
+    async fn turn(&self) -> Box<dyn Send> {
+        // Never closed: it lives as long as self.
+        Box::new(Arc::clone(&self.turns).acquire_owned().await.ok())
     }
 }

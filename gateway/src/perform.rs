@@ -2,16 +2,21 @@
 
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use futures::stream::BoxStream;
-use skyhaul_model::{Error, ErrorKind, Result, Side};
+use futures::stream::{self, BoxStream};
+use skyhaul_model::{Error, ErrorKind, Fault, Result, Side};
 use skyhaul_stores::payload::Payload;
-use skyhaul_stores::{Access, PartStream, PartWrite, PutRequest, Staged, Store, UploadRequest};
+use skyhaul_stores::{
+    Access, PartStream, PartWrite, PutReceipt, PutRequest, Staged, Store, UploadRequest,
+};
 
-use crate::call::{Call, Reply, listed};
+use crate::call::{Call, PutHead, Reply, listed};
 use crate::serve::Destinations;
 
 /// A list that follows a call is not longer than this, in bytes.
 const MOST_LIST: u64 = 64 << 20;
+
+/// Objects of one call that are written at the same time.
+const PUTS: usize = 64;
 
 type Body = BoxStream<'static, Result<Bytes>>;
 
@@ -53,6 +58,7 @@ pub(crate) async fn perform(
             };
             store.put(&key, request).await.map(Box::new).map(Reply::Put)
         }
+        Call::PutMany { heads } => put_many(store, host, heads, body).await,
         Call::Commit => {
             let staged: Vec<Staged> = list(body).await?;
             let results = store.commit(staged).await;
@@ -170,27 +176,103 @@ async fn stream_part(
     Ok(Reply::Part(receipt))
 }
 
-/// Receives a body of `len` bytes into memory, once there is room for it.
-async fn held(
+/// Writes objects while the next ones arrive. One that cannot be written holds none of the others
+/// back.
+async fn put_many(
+    store: &dyn Store,
     host: &dyn Destinations,
-    mut body: Body,
-    len: u64,
-) -> Result<(Payload, Box<dyn Send>)> {
-    let room = host.room(len).await?;
-    let mut payload = Payload::new();
-    let wrong = |got: u64| {
-        let message = format!("{got} bytes or more arrived of {len}");
-        Error::new(Side::Relay, ErrorKind::Corrupt, message)
-    };
-    while let Some(frame) = body.try_next().await? {
-        payload.push(frame);
-        if payload.len() > len {
-            return Err(wrong(payload.len()));
+    heads: Vec<PutHead>,
+    body: Body,
+) -> Result<Reply> {
+    let lens = heads.iter().map(|head| head.len);
+    let _room = host.room(lens.fold(0, u64::saturating_add)).await?;
+    let count = heads.len();
+    let arriving = stream::try_unfold(
+        (heads.into_iter().enumerate(), Exact::new(body)),
+        |(mut heads, mut body)| async move {
+            let Some((place, head)) = heads.next() else {
+                body.end().await?;
+                return Ok(None);
+            };
+            let payload = body.take(head.len).await?;
+            Ok::<_, Error>(Some(((place, head, payload), (heads, body))))
+        },
+    );
+    let written = arriving
+        .map_ok(|(place, head, payload)| async move {
+            let request = PutRequest {
+                payload,
+                attributes: head.attributes,
+                mtime: head.mtime,
+                checksum: head.checksum,
+                condition: head.condition,
+            };
+            let _turn = host.turn().await;
+            let written = store.put(&head.key, request).await;
+            Ok((place, written.map_err(Fault::from)))
+        })
+        .try_buffer_unordered(PUTS);
+    let mut each: Vec<(usize, Result<PutReceipt, Fault>)> = written.try_collect().await?;
+    each.sort_unstable_by_key(|(place, _)| *place);
+    debug_assert_eq!(each.len(), count);
+    let each = each.into_iter().map(|(_, written)| written);
+    Ok(Reply::PutEach(each.collect()))
+}
+
+/// A body that is cut where it is known to be cut.
+struct Exact {
+    body: Body,
+    /// What came with the last piece and was not taken yet.
+    rest: Bytes,
+}
+
+impl Exact {
+    fn new(body: Body) -> Self {
+        let rest = Bytes::new();
+        Self { body, rest }
+    }
+
+    /// The next `len` bytes.
+    async fn take(&mut self, len: u64) -> Result<Payload> {
+        let mut payload = Payload::new();
+        while payload.len() < len {
+            if self.rest.is_empty() {
+                let piece = self.body.try_next().await?;
+                self.rest = piece.ok_or_else(|| miscounted(payload.len(), len))?;
+            }
+            let wanted = usize::try_from(len - payload.len()).unwrap_or(usize::MAX);
+            payload.push(self.rest.split_to(wanted.min(self.rest.len())));
         }
+        Ok(payload)
     }
-    if payload.len() < len {
-        return Err(wrong(payload.len()));
+
+    /// That nothing is left.
+    async fn end(&mut self) -> Result<()> {
+        while self.rest.is_empty() {
+            match self.body.try_next().await? {
+                Some(piece) => self.rest = piece,
+                None => return Ok(()),
+            }
+        }
+        Err(Error::new(
+            Side::Relay,
+            ErrorKind::Corrupt,
+            "more bytes arrived than were announced",
+        ))
     }
+}
+
+fn miscounted(got: u64, len: u64) -> Error {
+    let message = format!("{got} bytes arrived of {len}");
+    Error::new(Side::Relay, ErrorKind::Corrupt, message)
+}
+
+/// Receives a body of `len` bytes into memory, once there is room for it.
+async fn held(host: &dyn Destinations, body: Body, len: u64) -> Result<(Payload, Box<dyn Send>)> {
+    let room = host.room(len).await?;
+    let mut body = Exact::new(body);
+    let payload = body.take(len).await?;
+    body.end().await?;
     Ok((payload, room))
 }
 

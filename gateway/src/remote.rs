@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{
-    Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side, TransferId,
+    Algorithm, Checksum, Error, ErrorKind, Fault, Hasher, ObjectInfo, Pin, Result, Side, TransferId,
 };
 use skyhaul_stores::payload::Payload;
 use skyhaul_stores::{
@@ -23,15 +23,20 @@ use tokio::time::Instant;
 
 use crate::ask::Sealing;
 use crate::body::Body;
-use crate::call::{Call, Reply, Request, list};
+use crate::call::{Call, Each, PutHead, Reply, Request, list};
 use crate::node::lock;
 use crate::routes::Routes;
+use crate::wire::SEGMENT;
+use crate::wire::header::Cipher;
 
 /// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
 const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Between two attempts at a call, so that one that is refused at once is not repeated at once.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Bytes of what is known of the objects of one [`Call::PutMany`], so that it fits into a segment.
+const HEADS: usize = SEGMENT / 2;
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -134,6 +139,31 @@ impl RemoteStore {
         }
     }
 
+    /// One call of [`Store::put_many`].
+    async fn put_some(&self, heads: Vec<PutHead>, objects: Payload) -> Vec<Result<PutReceipt>> {
+        let asked = async {
+            let call = Call::PutMany {
+                heads: heads.clone(),
+            };
+            let asked = self.ask(call, Some(objects)).await;
+            reply!(asked, Reply::PutEach(each) if each.len() == heads.len() => each)
+        };
+        let each = each_of(asked.await, heads.len());
+        let each = each
+            .into_iter()
+            .zip(heads)
+            .map(|(result, head)| async move {
+                match result {
+                    Err(error) if error.kind == ErrorKind::PreconditionFailed => {
+                        self.written_before(&head.key, head.len, head.checksum, error)
+                            .await
+                    }
+                    other => other,
+                }
+            });
+        futures::future::join_all(each).await
+    }
+
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
         let chosen = self
             .routes
@@ -143,6 +173,10 @@ impl RemoteStore {
                 let message = "no gateway of the destination can be reached";
                 Error::new(Side::Relay, ErrorKind::Unreachable, message)
             })?;
+        let mut sealing = self.sealing;
+        if sealing.cipher == Cipher::None && call.has_list() {
+            sealing.cipher = Cipher::Aes256Gcm;
+        }
         let request = Request {
             back: Vec::new(),
             transfer: self.transfer.clone(),
@@ -150,7 +184,7 @@ impl RemoteStore {
             call,
         };
         let node = self.routes.node();
-        let asked = node.ask(chosen.path.clone(), self.sealing, request, body);
+        let asked = node.ask(chosen.path.clone(), sealing, request, body);
         match asked.await {
             Ok(Reply::Failed(fault)) => Err(fault.into()),
             Err(error) => {
@@ -237,22 +271,24 @@ impl Store for RemoteStore {
         }
     }
 
+    fn writes_together(&self) -> bool {
+        true
+    }
+
+    async fn put_many(&self, puts: Vec<(String, PutRequest)>) -> Vec<Result<PutReceipt>> {
+        let calls = calls_of(puts).into_iter();
+        let calls = calls.map(|(heads, objects)| self.put_some(heads, objects));
+        let each = futures::future::join_all(calls).await;
+        each.into_iter().flatten().collect()
+    }
+
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
         let asked = async {
             let body = list(&staged)?;
             let asked = self.ask(Call::Commit, Some(body.into())).await;
             reply!(asked, Reply::Committed(each) if each.len() == staged.len() => each)
         };
-        match asked.await {
-            Ok(each) => each
-                .into_iter()
-                .map(|result| result.map_err(Error::from))
-                .collect(),
-            Err(error) => {
-                let fault = skyhaul_model::Fault::from(error);
-                staged.iter().map(|_| Err(fault.clone().into())).collect()
-            }
-        }
+        each_of(asked.await, staged.len())
     }
 
     /// Tried once: whoever asks again has to look for what the first may have opened.
@@ -367,13 +403,10 @@ impl Store for RemoteStore {
             let asked = self.ask(Call::Delete, Some(body.into())).await;
             reply!(asked, Reply::Deleted(each) if each.len() == keys.len() => each)
         };
-        let each = asked.await.unwrap_or_else(|error| {
-            let fault = skyhaul_model::Fault::from(error);
-            keys.iter().map(|_| Err(fault.clone())).collect()
-        });
-        let outcome = |(key, result): (&String, Result<(), skyhaul_model::Fault>)| DeleteOutcome {
+        let each = each_of(asked.await, keys.len());
+        let outcome = |(key, result): (&String, Result<()>)| DeleteOutcome {
             key: key.clone(),
-            result: result.map_err(Error::from),
+            result,
         };
         keys.iter().zip(each).map(outcome).collect()
     }
@@ -399,6 +432,50 @@ impl Store for RemoteStore {
     }
 }
 
+/// Cuts puts into calls, so that what is known of the objects fits into one.
+fn calls_of(puts: Vec<(String, PutRequest)>) -> Vec<(Vec<PutHead>, Payload)> {
+    let mut calls: Vec<(Vec<PutHead>, Payload)> = Vec::new();
+    let mut room = 0;
+    for (key, request) in puts {
+        let head = PutHead {
+            key,
+            attributes: request.attributes,
+            mtime: request.mtime,
+            checksum: request.checksum,
+            condition: request.condition,
+            len: request.payload.len(),
+        };
+        // What cannot be written is refused where the call is.
+        let len = serde_json::to_vec(&head).map_or(0, |json| json.len());
+        if len > room || calls.is_empty() {
+            calls.push((Vec::new(), Payload::new()));
+            room = HEADS;
+        }
+        room = room.saturating_sub(len + 1);
+        if let Some((heads, objects)) = calls.last_mut() {
+            heads.push(head);
+            for frame in request.payload.frames() {
+                objects.push(frame.clone());
+            }
+        }
+    }
+    calls
+}
+
+/// What came of each of `count`; the error of the call is that of each.
+fn each_of<T>(asked: Result<Each<T>>, count: usize) -> Vec<Result<T>> {
+    match asked {
+        Ok(each) => {
+            let each = each.into_iter();
+            each.map(|result| result.map_err(Error::from)).collect()
+        }
+        Err(error) => {
+            let fault = Fault::from(error);
+            (0..count).map(|_| Err(fault.clone().into())).collect()
+        }
+    }
+}
+
 /// Frames as they are, hashed on the way.
 fn hashed(
     frames: BoxStream<'static, Result<Bytes>>,
@@ -412,4 +489,39 @@ fn hashed(
             }
         })
         .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_many_objects_is_cut_to_fit() {
+        let puts: Vec<_> = (0..600)
+            .map(|number: u32| {
+                let mut request = PutRequest::default();
+                request.payload.push(Bytes::from(number.to_string()));
+                let long = "x".repeat(2_000);
+                request.attributes.metadata.insert("a".to_owned(), long);
+                (number.to_string(), request)
+            })
+            .collect();
+        let calls = calls_of(puts);
+        assert!(calls.len() > 1);
+        let mut expected = 0..600;
+        for (heads, objects) in calls {
+            let call = Call::PutMany {
+                heads: heads.clone(),
+            };
+            assert!(serde_json::to_vec(&call).unwrap().len() < SEGMENT * 2 / 3);
+            let mut frames = objects.frames().iter();
+            for head in heads {
+                assert_eq!(head.key, expected.next().unwrap().to_string());
+                assert_eq!(head.key.as_bytes(), frames.next().unwrap());
+                assert_eq!(head.len, head.key.len() as u64);
+            }
+        }
+        assert!(expected.next().is_none());
+        assert!(calls_of(Vec::new()).is_empty());
+    }
 }

@@ -43,7 +43,11 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     let data = config.data()?;
     let claims = !config.routes.is_empty();
     let destinations = (data.is_some() && !claims).then(|| {
-        let hosting = Hosting::new(Arc::clone(&state), config.limits.max_memory);
+        let hosting = Hosting::new(
+            Arc::clone(&state),
+            config.limits.max_memory,
+            config.limits.transfers,
+        );
         Arc::new(hosting) as Arc<dyn Destinations>
     });
     let identity = Identity {

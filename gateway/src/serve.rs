@@ -45,6 +45,10 @@ pub trait Destinations: Send + Sync {
     /// Waits for room for an object that is held whole; the room is free again when what is
     /// returned is dropped.
     async fn room(&self, bytes: u64) -> Result<Box<dyn Send>>;
+
+    /// Waits until one more object of a bundle may be written; another may when what is returned is
+    /// dropped.
+    async fn turn(&self) -> Box<dyn Send>;
 }
 
 /// The bytes that follow a request's first segment.

@@ -54,6 +54,12 @@ impl Store for Pair {
     async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
         self.far.put(key, request).await
     }
+    fn writes_together(&self) -> bool {
+        self.far.writes_together()
+    }
+    async fn put_many(&self, puts: Vec<(String, PutRequest)>) -> Vec<Result<PutReceipt>> {
+        self.far.put_many(puts).await
+    }
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
         self.far.commit(staged).await
     }

@@ -39,8 +39,20 @@ struct Rate {
 /// The right to move one object or part: an operation and its bytes. Given back on drop.
 #[derive(Debug)]
 pub struct Permit {
-    _slot: OwnedSemaphorePermit,
-    _memory: OwnedSemaphorePermit,
+    _slot: Slot,
+    _memory: Memory,
+}
+
+/// The right to an operation. Given back on drop.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The right to hold bytes. Given back on drop.
+#[derive(Debug)]
+pub(crate) struct Memory {
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -94,16 +106,28 @@ impl Budget {
     /// what is open of it at the time, takes all of that.
     pub async fn acquire(&self, bytes: u64) -> Permit {
         let _demand = self.demand();
+        // Memory first: a slot is never held while waiting for it.
+        let memory = self.memory(bytes).await;
+        Permit {
+            _slot: self.slot().await,
+            _memory: memory,
+        }
+    }
+
+    /// Waits for the right to hold `bytes`, as [`Budget::acquire`] does.
+    pub(crate) async fn memory(&self, bytes: u64) -> Memory {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        // Memory first: a slot is never held while waiting for it. The semaphore lives as long as
-        // self and is never closed.
-        let memory = self.memory.acquire(units).await;
+        Memory {
+            _permit: self.memory.acquire(units).await,
+        }
+    }
+
+    /// Waits for the right to an operation.
+    pub(crate) async fn slot(&self) -> Slot {
         loop {
+            // The semaphore lives as long as self and is never closed.
             if let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
-                return Permit {
-                    _slot: slot,
-                    _memory: memory,
-                };
+                return Slot { _permit: slot };
             }
         }
     }

@@ -234,6 +234,19 @@ pub trait Store: Debug + Send + Sync {
     /// Writes a whole object. A lost reply is resolved by looking at what is there.
     async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt>;
 
+    /// Whether several small objects are better written by one call, since each call takes a long
+    /// way.
+    fn writes_together(&self) -> bool {
+        false
+    }
+
+    /// Writes several whole objects, each as [`Store::put`] does. One result for each, in order.
+    async fn put_many(&self, puts: Vec<(String, PutRequest)>) -> Vec<Result<PutReceipt>> {
+        let puts = puts.into_iter();
+        let puts = puts.map(|(key, request)| async move { self.put(&key, request).await });
+        futures::future::join_all(puts).await
+    }
+
     /// Makes staged objects durable and visible, in the order given: bytes flushed, renamed,
     /// directories flushed. One result for each. Stores without staged writes are never asked.
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>>;

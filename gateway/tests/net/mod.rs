@@ -31,6 +31,10 @@ impl Destinations for One {
     async fn room(&self, _bytes: u64) -> Result<Box<dyn Send>> {
         Ok(Box::new(()))
     }
+
+    async fn turn(&self) -> Box<dyn Send> {
+        Box::new(())
+    }
 }
 
 fn join<S>(node: Arc<Node>, agreed: Agreed, stream: S) -> JoinHandle<()>

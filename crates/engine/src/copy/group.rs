@@ -13,7 +13,8 @@ use skyhaul_state::{GroupRow, NewGroup, Record, UploadResult, UploadStatus};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::object::{self, ObjectEnd};
+use super::bundle::{self, BundleEnd};
+use super::object;
 use super::part::{self, PartEnd};
 use super::{complete, uploads};
 use crate::budget::Demand;
@@ -51,10 +52,7 @@ impl Allowance {
 
 /// How a chunk ended.
 enum ChunkEnd {
-    Bundle {
-        outcomes: Vec<Outcome>,
-        regroup: Vec<ObjectTask>,
-    },
+    Bundle(BundleEnd),
     Part(PartEnd),
 }
 
@@ -225,16 +223,13 @@ impl Work {
                 Error::control(ErrorKind::Internal, "a chunk's task ended").cause(error)
             })?;
             match ended {
-                Ok(ChunkEnd::Bundle {
-                    outcomes,
-                    regroup: tasks,
-                }) => {
-                    for outcome in outcomes {
+                Ok(ChunkEnd::Bundle(end)) => {
+                    for outcome in end.outcomes {
                         counts += count(&outcome);
                         receipts.push(ReceiptRecord::Object(outcome));
                     }
-                    counts.retries += tasks.len() as u64;
-                    regroup.extend(tasks);
+                    counts.retries += end.regroup.len() as u64;
+                    regroup.extend(end.regroup);
                     done.insert(index);
                 }
                 Ok(ChunkEnd::Part(PartEnd::Written(receipt))) => {
@@ -452,85 +447,9 @@ async fn chunk(
             part::copy(engine, task, part).await.map(ChunkEnd::Part)
         }
         Chunk::Bundle { first, count } => {
-            bundle(engine, segment, first..first + count, demand).await
+            let objects = first..first + count;
+            let end = bundle::copy(engine, segment, objects, demand).await?;
+            Ok(ChunkEnd::Bundle(end))
         }
     }
-}
-
-/// Copies the objects of a bundle concurrently, then commits the staged ones together.
-async fn bundle(
-    engine: &Arc<Engine>,
-    segment: &Arc<Segment>,
-    objects: std::ops::Range<u32>,
-    demand: Demand,
-) -> Result<ChunkEnd> {
-    let mut demand = Some(demand);
-    let mut running = JoinSet::new();
-    let (mut outcomes, mut regroup) = (Vec::with_capacity(objects.len()), Vec::new());
-    let (mut staged, mut staged_outcomes) = (Vec::new(), Vec::new());
-    let mut left = objects;
-    loop {
-        while running.len() < engine.limits.transfers
-            && let Some(index) = left.next()
-        {
-            let (engine, segment) = (Arc::clone(engine), Arc::clone(segment));
-            let demand = engine.budget.demand();
-            running.spawn(async move {
-                let task = &segment.objects[index as usize];
-                let _permit = engine.budget.acquire(task.size).await;
-                drop(demand);
-                object::copy(&engine, task).await
-            });
-        }
-        drop(demand.take());
-        let Some(joined) = running.join_next().await else {
-            break;
-        };
-        let ended = joined.map_err(|error| {
-            Error::control(ErrorKind::Internal, "an object's task ended").cause(error)
-        })??;
-        match ended {
-            ObjectEnd::Ended(outcome) => outcomes.push(outcome),
-            ObjectEnd::Staged(token, outcome) => {
-                staged.push(token);
-                staged_outcomes.push(outcome);
-            }
-            ObjectEnd::Regroup(task) => regroup.push(task),
-        }
-    }
-    if !staged.is_empty() {
-        let committed = engine.destination.commit(staged).await;
-        for (result, outcome) in committed.into_iter().zip(staged_outcomes) {
-            outcomes.push(committed_outcome(engine, outcome, result));
-        }
-    }
-    Ok(ChunkEnd::Bundle { outcomes, regroup })
-}
-
-fn committed_outcome(
-    engine: &Engine,
-    mut outcome: Outcome,
-    result: Result<skyhaul_stores::PutReceipt>,
-) -> Outcome {
-    match result {
-        Ok(receipt) => {
-            engine.meter.add_object();
-            outcome.etag = receipt.etag.or(outcome.etag);
-        }
-        Err(error)
-            if error.kind == ErrorKind::PreconditionFailed && object::skips_existing(engine) =>
-        {
-            outcome.action = Action::Skipped;
-            outcome.verified = None;
-            outcome.reason = Some("it exists at the destination".to_owned());
-        }
-        Err(error) => {
-            outcome.action = Action::Failed;
-            outcome.verified = None;
-            outcome.error = Some((&error).into());
-            tracing::error!(key = outcome.destination_key, "{error}");
-            engine.meter.failed(outcome.clone());
-        }
-    }
-    outcome
 }

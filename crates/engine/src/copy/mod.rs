@@ -1,6 +1,7 @@
 //! Copying: claim a group, move its chunks, record them.
 
 pub mod attributes;
+pub mod bundle;
 pub mod complete;
 pub mod group;
 pub mod leases;

@@ -5,7 +5,7 @@ use skyhaul_model::compare::IfExists;
 use skyhaul_model::outcome::{Action, Failure, Outcome};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::Mode;
-use skyhaul_model::{Error, ErrorKind, Pin, Result, Side, Verification, parts};
+use skyhaul_model::{Checksum, Error, ErrorKind, Pin, Result, Side, Verification, parts};
 use skyhaul_stores::{Condition, PutReceipt, PutRequest, Staged};
 
 use super::read::Hashing;
@@ -23,12 +23,39 @@ pub(crate) enum ObjectEnd {
     Regroup(ObjectTask),
 }
 
+/// An object that was read, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// What is to be written.
+    pub request: PutRequest,
+    /// What is known of its bytes.
+    pub proof: Proof,
+}
+
+/// What is known of bytes that were read.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    /// Their checksum.
+    checksum: Option<Checksum>,
+    /// Whether the source keeps the same.
+    source_verified: bool,
+}
+
 /// Copies an object; begins anew (as a whole, in its newest version) when it changes meanwhile.
 /// Fails only when the run is interrupted: the object's own failures are outcomes.
 pub(crate) async fn copy(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
-    let mut task = task.clone();
+    let ended = attempt(engine, task).await;
+    go_on(engine, task.clone(), ended).await
+}
+
+/// Goes on from the end of an object's attempt, as [`copy`] does.
+pub(crate) async fn go_on(
+    engine: &Engine,
+    mut task: ObjectTask,
+    mut ended: Result<ObjectEnd>,
+) -> Result<ObjectEnd> {
     loop {
-        let error = match attempt(engine, &task).await {
+        let error = match ended {
             Ok(end) => return Ok(end),
             Err(error) => error,
         };
@@ -43,6 +70,7 @@ pub(crate) async fn copy(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd
             Ok(next) => task = next,
             Err(error) => return Ok(ObjectEnd::Ended(failed(engine, &task, &error))),
         }
+        ended = attempt(engine, &task).await;
     }
 }
 
@@ -114,6 +142,20 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
             true,
         ));
     }
+    let Ready { request, proof } = ready(engine, task).await?;
+    let receipt = (|| {
+        engine
+            .destination
+            .put(&task.destination_key, request.clone())
+    })
+    .retry(read::backoff())
+    .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
+    .await?;
+    written(engine, task, receipt, proof).await
+}
+
+/// Reads an object whole.
+pub(crate) async fn ready(engine: &Engine, task: &ObjectTask) -> Result<Ready> {
     let read = read::read(engine, &task.source_key, &task.pin, None, Hashing::Suited).await?;
     if read.payload.len() != task.size {
         // A reply that is short and says so: the pinned version has the size that was listed.
@@ -125,24 +167,38 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
         .object(engine.source.uri(&task.source_key)));
     }
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &read.info);
-    let request = PutRequest {
-        payload: read.payload,
-        attributes,
-        mtime,
-        checksum: read.checksum.clone(),
-        condition: condition(engine),
-    };
-    let receipt = (|| {
-        engine
-            .destination
-            .put(&task.destination_key, request.clone())
+    Ok(Ready {
+        request: PutRequest {
+            payload: read.payload,
+            attributes,
+            mtime,
+            checksum: read.checksum.clone(),
+            condition: condition(engine),
+        },
+        proof: Proof {
+            checksum: read.checksum,
+            source_verified: read.source_verified,
+        },
     })
-    .retry(read::backoff())
-    .when(|error: &Error| error.retryable && !engine.cancel.is_cancelled())
-    .await?;
+}
+
+/// What comes of an object that was written.
+pub(crate) async fn written(
+    engine: &Engine,
+    task: &ObjectTask,
+    receipt: PutReceipt,
+    proof: Proof,
+) -> Result<ObjectEnd> {
     engine.meter.add_bytes(task.size);
-    let verified = verification(engine, task, &receipt, read.source_verified).await?;
-    Ok(ended(engine, task, receipt, verified, read.checksum, false))
+    let verified = verification(engine, task, &receipt, proof.source_verified).await?;
+    Ok(ended(
+        engine,
+        task,
+        receipt,
+        verified,
+        proof.checksum,
+        false,
+    ))
 }
 
 /// How far a written object is proved. Where the store verified no checksum, its size is looked at.
@@ -190,7 +246,7 @@ fn ended(
     task: &ObjectTask,
     receipt: PutReceipt,
     verified: Verification,
-    checksum: Option<skyhaul_model::Checksum>,
+    checksum: Option<Checksum>,
     server_side: bool,
 ) -> ObjectEnd {
     let mut outcome = copied(task, &receipt, verified, checksum);
@@ -207,7 +263,7 @@ pub(crate) fn copied(
     task: &ObjectTask,
     receipt: &PutReceipt,
     verified: Verification,
-    checksum: Option<skyhaul_model::Checksum>,
+    checksum: Option<Checksum>,
 ) -> Outcome {
     Outcome {
         etag: receipt.etag.clone(),

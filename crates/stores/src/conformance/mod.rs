@@ -16,6 +16,7 @@ mod listing;
 mod multipart;
 mod reading;
 mod streaming;
+mod together;
 mod writing;
 
 use futures::future::BoxFuture;
@@ -127,6 +128,8 @@ checks! { $
     writing::writing_empty_objects,
     writing::writing_appears_at_commit,
     writing::writing_folder_markers,
+    together::together_each_is_written,
+    together::together_one_fails_alone,
     keys::keys_survive_unchanged,
     keys::keys_beside_keys_below_them,
     multipart::upload_across_processes,
