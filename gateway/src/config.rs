@@ -56,6 +56,10 @@ pub struct StateConfig {
     pub token: String,
 }
 
+/// Seconds of a drain, where the configuration does not say: less than the two minutes after which
+/// a machine is taken away that was announced to go.
+pub const DRAIN: u64 = 90;
+
 /// Bounds of a gateway.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +74,14 @@ pub struct LimitsConfig {
     pub attempts: u32,
     /// Seconds after which a lease without a sign of life is taken over.
     pub term: u64,
+    /// Seconds in which a gateway that is to drain finishes what it has begun; what is left then is
+    /// given back.
+    #[serde(default = "drain")]
+    pub drain: u64,
+}
+
+fn drain() -> u64 {
+    DRAIN
 }
 
 impl std::fmt::Debug for Config {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
-use skyhaul_state::{GatewayRow, TransferState};
+use skyhaul_state::{ControlAddress, GatewayRow, TransferState};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -26,6 +27,7 @@ pub(crate) struct Own {
     pub(crate) name: String,
     pub(crate) address: Option<String>,
     pub(crate) holder: Option<HolderId>,
+    pub(crate) control: Option<ControlAddress>,
 }
 
 /// See the module documentation.
@@ -102,6 +104,9 @@ impl Directory {
             wire_bytes: traffic.wire.load(Ordering::Relaxed),
             passed_bytes: traffic.passed.load(Ordering::Relaxed),
             written_bytes: traffic.written.load(Ordering::Relaxed),
+            draining: node.is_draining(),
+            told: Some(Timestamp::now()),
+            control: own.control.clone(),
         };
         state.announce(transfer, &row).await
     }
@@ -116,8 +121,10 @@ impl Directory {
         self.tell(state, transfer, node, own).await?;
         let rows = state.gateways(transfer).await?;
         let id = |row: &GatewayRow| GatewayId::parse(&row.gateway);
+        // Who drains is on no way any more.
         let names: Names = rows
             .iter()
+            .filter(|row| !row.draining)
             .filter_map(|row| Some((row.name.clone(), id(row)?)))
             .collect();
         let addresses: HashMap<_, _> = rows

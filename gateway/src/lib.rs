@@ -10,6 +10,7 @@ mod hosting;
 pub mod id;
 mod link;
 pub mod node;
+pub mod orders;
 mod peers;
 mod perform;
 pub mod remote;

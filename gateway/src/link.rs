@@ -1,24 +1,26 @@
 //! One connection of two gateways: what is sent over it waits for the peer's credit, what is
 //! received gives credit back once it is used up or passed on, and a silent peer is dropped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, BufReader};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tokio_io_timeout::{TimeoutReader, TimeoutWriter};
 use tokio_util::sync::CancellationToken;
 
 use crate::GatewayId;
+use crate::node::lock;
 use crate::wire::fault::WireError;
 use crate::wire::frame::{FrameReader, FrameWriter};
 use crate::wire::handshake::Agreed;
 use crate::wire::header::{Header, SegmentHead};
 
-/// A side that has nothing to say says so this often.
+/// A side pings this often: it says that it is there when it has nothing else to say, and sees how
+/// far the other one is.
 const IDLE: Duration = Duration::from_secs(5);
 
 /// A peer of which no byte came, or that took none, for this long is dropped.
@@ -86,6 +88,17 @@ pub(crate) struct Link {
     under_way: AtomicU32,
     draining: AtomicBool,
     closed: CancellationToken,
+    /// Whether this side made the connection.
+    pub(crate) outgoing: bool,
+    /// Bytes of segments that were sent.
+    sent: AtomicU64,
+    /// Bytes of segments that came.
+    received: AtomicU64,
+    pings: AtomicU64,
+    /// The last ping, and when it was made.
+    pinged: Mutex<Option<(u64, Instant)>>,
+    /// The last ping that was answered, and how long that took.
+    answered: watch::Sender<(u64, Option<Duration>)>,
 }
 
 /// What a link sends, until it runs.
@@ -113,6 +126,12 @@ impl Link {
             under_way: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             closed: CancellationToken::new(),
+            outgoing: agreed.outgoing(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            pings: AtomicU64::new(0),
+            pinged: Mutex::new(None),
+            answered: watch::Sender::default(),
         };
         let outbox = Outbox {
             segments: segments_out,
@@ -153,6 +172,48 @@ impl Link {
     pub(crate) fn load(&self) -> (usize, usize) {
         let room = self.credit.available_permits();
         (self.waiting.load(Ordering::Relaxed), MOST_CREDIT - room)
+    }
+
+    /// Bytes of segments that were sent and that came.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        let read = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        (read(&self.sent), read(&self.received))
+    }
+
+    /// How long the last answered ping was under way, there and back.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.answered.borrow().1
+    }
+
+    /// A new ping: its number.
+    fn ping(&self) -> u64 {
+        let number = self.pings.fetch_add(1, Ordering::Relaxed) + 1;
+        *lock(&self.pinged) = Some((number, Instant::now()));
+        number
+    }
+
+    fn pong(&self, number: u64) {
+        let pinged = *lock(&self.pinged);
+        let took = pinged.filter(|(last, _)| *last == number);
+        let took = took.map(|(_, at)| at.elapsed());
+        self.answered.send_modify(|answered| {
+            *answered = (answered.0.max(number), took.or(answered.1));
+        });
+    }
+
+    /// Waits until the peer has all that was sent to it so far, or is gone.
+    pub(crate) async fn settled(&self) {
+        let settled = async {
+            // What was in that place is being written, and what is written arrives in order.
+            if self.segments.reserve().await.is_err() {
+                return;
+            }
+            let mut answered = self.answered.subscribe();
+            let number = self.ping();
+            self.notify(Header::Ping(number));
+            let _ = answered.wait_for(|(last, _)| *last >= number).await;
+        };
+        self.closed.run_until_cancelled(settled).await;
     }
 
     /// Whether the peer may be asked something new.
@@ -234,6 +295,8 @@ impl Link {
                     if self.under_way.fetch_add(bytes, Ordering::AcqRel) + bytes > WINDOW {
                         return WireError::Malformed("more than it had credit for");
                     }
+                    let len = u64::from(head.len);
+                    self.received.fetch_add(len, Ordering::Relaxed);
                     let link = Arc::clone(self);
                     to.segment(self, head, payload, Owed { link, bytes });
                 }
@@ -245,7 +308,7 @@ impl Link {
                     self.credit.add_permits(bytes as usize);
                 }
                 Header::Ping(number) => self.notify(Header::Pong(number)),
-                Header::Pong(_) => {}
+                Header::Pong(number) => self.pong(number),
                 header => to.notice(self, header),
             }
         }
@@ -258,21 +321,20 @@ impl Link {
         mut notices: mpsc::Receiver<Header>,
     ) -> WireError {
         let mut last = Instant::now();
-        let mut pings = 0;
         loop {
             let (header, payload) = tokio::select! {
                 biased;
                 Some(header) = notices.recv() => (header, Bytes::new()),
-                Some((head, payload)) = segments.recv() => (Header::Segment(head), payload),
                 () = tokio::time::sleep_until(last + IDLE) => {
-                    pings += 1;
-                    (Header::Ping(pings), Bytes::new())
+                    last = Instant::now();
+                    (Header::Ping(self.ping()), Bytes::new())
                 }
+                Some((head, payload)) = segments.recv() => (Header::Segment(head), payload),
             };
             if let Err(error) = writer.write(&header, &payload).await {
                 return error;
             }
-            last = Instant::now();
+            self.sent.fetch_add(payload.len() as u64, Ordering::Relaxed);
         }
     }
 

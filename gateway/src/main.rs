@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use skyhaul_gateway::config::Config;
+use skyhaul_gateway::orders::Orders;
 use skyhaul_gateway::run;
 use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -46,10 +46,10 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<()> {
-    let stop = CancellationToken::new();
+    let orders = Orders::default();
     let config = if arguments.config.as_os_str() == "-" {
         let config = Config::read(std::io::stdin().lock())?;
-        let stop = stop.clone();
+        let stop = orders.stop.clone();
         // Whoever started it is gone when its input ends.
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
@@ -75,24 +75,30 @@ fn start(arguments: &Arguments) -> Result<()> {
             Error::control(ErrorKind::Internal, "no threads can be started").cause(error)
         })?;
     let ended = runtime.block_on(async {
-        watch_signals(&stop)?;
-        Box::pin(run::run(config, stop)).await
+        watch_signals(&orders)?;
+        Box::pin(run::run(config, orders)).await
     });
     runtime.shutdown_background();
     ended
 }
 
-/// Stops the gateway when the system asks for it.
-fn watch_signals(stop: &CancellationToken) -> Result<()> {
-    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let mut asked = signal(kind).map_err(|error| {
+/// SIGTERM drains the gateway, a second one and SIGINT stop it.
+fn watch_signals(orders: &Orders) -> Result<()> {
+    let watch = |kind| {
+        signal(kind).map_err(|error| {
             Error::control(ErrorKind::Internal, "signals cannot be watched").cause(error)
-        })?;
-        let stop = stop.clone();
-        tokio::spawn(async move {
-            asked.recv().await;
-            stop.cancel();
-        });
-    }
+        })
+    };
+    let mut terminate = watch(SignalKind::terminate())?;
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let orders = orders.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => orders.terminate(),
+                _ = interrupt.recv() => orders.stop.cancel(),
+            }
+        }
+    });
     Ok(())
 }

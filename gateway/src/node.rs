@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::GatewayId;
@@ -26,6 +27,10 @@ const MOST_REQUESTS: usize = 16_384;
 
 /// Gateways that the news of a lost connection passes at most.
 const NEWS: u8 = 3;
+
+/// A stream under way shows a segment every five seconds, if only to say that the work goes on: a
+/// relay that passed none for this long has none.
+const QUIET: Duration = Duration::from_secs(11);
 
 /// What a gateway is.
 #[derive(Clone)]
@@ -98,6 +103,9 @@ pub struct Node {
     working: Mutex<HashMap<StreamId, Working>>,
     serving: Arc<Semaphore>,
     seen: Mutex<HashMap<GatewayId, Seen>>,
+    draining: AtomicBool,
+    /// When a segment was passed on last, or the gateway began.
+    passed: Mutex<Instant>,
     /// What it has sent.
     pub traffic: Traffic,
 }
@@ -141,6 +149,8 @@ impl Node {
             working: Mutex::default(),
             serving: Arc::new(Semaphore::new(MOST_REQUESTS)),
             seen: Mutex::default(),
+            draining: AtomicBool::new(false),
+            passed: Mutex::new(Instant::now()),
             traffic: Traffic::default(),
         })
     }
@@ -214,22 +224,52 @@ impl Node {
         self.idlest(to)
     }
 
-    /// Tells all neighbours that nothing new is to be asked of this gateway.
-    pub fn say_bye(&self) {
-        for link in lock(&self.links).values().flatten() {
+    /// Takes nothing new from now on, and tells all neighbours so.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        for link in self.links() {
             link.notify(Header::Bye);
         }
     }
 
-    /// Waits until no request is worked on, `most` long.
-    pub async fn drained(&self, most: Duration) {
-        let all = self.serving.acquire_many(MOST_REQUESTS as u32);
-        let _ = tokio::time::timeout(most, all).await;
+    /// Whether it takes nothing new.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits until no request is worked on, and who asked has the replies.
+    pub async fn drained(&self) {
+        // Never closed: waiting does not fail.
+        let _all = self.serving.acquire_many(MOST_REQUESTS as u32).await;
+        for link in self.links() {
+            link.settled().await;
+        }
+    }
+
+    /// Waits until nothing that is passed on is under way.
+    pub async fn passed_all(&self) {
+        while !self.links().is_empty() {
+            let quiet = *lock(&self.passed) + QUIET;
+            if quiet <= Instant::now() {
+                return;
+            }
+            let mut changes = self.changes();
+            tokio::select! {
+                () = tokio::time::sleep_until(quiet) => {}
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// All links, as they are now.
+    pub(crate) fn links(&self) -> Vec<Arc<Link>> {
+        lock(&self.links).values().flatten().cloned().collect()
     }
 
     /// Ends all links.
     pub fn close(&self) {
-        for link in lock(&self.links).values().flatten() {
+        for link in self.links() {
             link.close();
         }
     }
@@ -314,6 +354,11 @@ impl Node {
     }
 
     fn pass_on(&self, from: &Link, mut head: SegmentHead, payload: BytesMut, owed: Owed) {
+        if self.is_draining() && head.way == Way::Request && head.index == 0 {
+            let refused = Header::Refused(head.stream, head.way, Refusal::Draining);
+            return from.notify(refused);
+        }
+        *lock(&self.passed) = Instant::now();
         let next = head.route.remove(0);
         let Some(link) = self.link_of(&next, head.stream, head.way) else {
             let refused = Header::Refused(head.stream, head.way, Refusal::NoRoute);
@@ -342,9 +387,12 @@ impl Node {
             }
             return;
         }
-        let Ok(permit) = Arc::clone(&self.serving).try_acquire_owned() else {
-            drop(requests);
-            return refuse(Refusal::Draining);
+        let permit = match Arc::clone(&self.serving).try_acquire_owned() {
+            Ok(permit) if !self.is_draining() => permit,
+            _ => {
+                drop(requests);
+                return refuse(Refusal::Draining);
+            }
         };
         let (segments, inbox) = mpsc::unbounded_channel();
         let _ = segments.send((head, payload, owed));

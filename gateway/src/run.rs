@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::directory::{Directory, Own};
 use crate::hosting::Hosting;
 use crate::node::{Identity, Node};
+use crate::orders::Orders;
 use crate::peers;
 use crate::remote::RemoteStore;
 use crate::routes::Routes;
@@ -29,14 +30,15 @@ use crate::serve::Destinations;
 /// How often the transfer is looked at: what is listed, whether it goes on.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long what is under way may take when the gateway is to stop.
-const DRAIN: Duration = Duration::from_secs(20);
+/// How long requests that are worked on may take when the gateway is to stop: who asked still waits.
+const STOP: Duration = Duration::from_secs(20);
 
 /// How long giving groups back may take. The state may be gone, too: they are taken over then.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// Runs a gateway until its transfer has no more to copy (if it claims groups), or `stop`.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
+/// Runs a gateway until its transfer has no more to copy (if it claims groups), or until it is told to
+/// end.
+pub async fn run(config: Config, orders: Orders) -> Result<()> {
     let token = Token::parse(&config.state.token)?;
     let state = RemoteState::connect(&config.state.address, &token, Patience::default()).await?;
     let state: Arc<dyn TransferState> = Arc::new(state);
@@ -82,12 +84,15 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
         name: config.name.clone(),
         address,
         holder: None,
+        control: None,
     };
     // The destination is asked what it is over connections that the directory makes.
     let engine = tokio::select! {
         engine = engine => engine?,
         lost = directory.keep(&*state, &config.transfer, &node, &own) => return lost,
-        () = stop.cancelled() => return Ok(()),
+        () = orders.stop.cancelled() => return Ok(()),
+        // It holds nothing yet.
+        () = orders.drain.cancelled(), if claims => return Ok(()),
     };
     let own = Own {
         holder: engine.as_ref().map(|engine| engine.holder.clone()),
@@ -99,21 +104,31 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
             None => std::future::pending().await,
         }
     };
+    let deadline = Duration::from_secs(config.limits.drain);
     let done = tokio::select! {
         done = work => done,
         lost = directory.keep(&*state, &config.transfer, &node, &own) => lost,
-        () = stop.cancelled() => Ok(()),
+        () = orders.stop.cancelled() => Ok(()),
+        // What claims groups drains by ending its work.
+        () = drain(&orders, &node, engine.as_deref()) => Ok(()),
+        () = orders.overdue(deadline) => {
+            tracing::warn!("the time to drain is over: what is under way is given back");
+            Ok(())
+        }
     };
-    node.say_bye();
+    let overdue = node.is_draining();
+    node.drain();
     if let Some(engine) = &engine {
         engine.cancel.cancel();
         let released =
             tokio::time::timeout(RELEASE, leases::reclaim_of(engine, &engine.holder)).await;
-        if let Ok(Err(error)) = released {
-            tracing::warn!("groups could not be given back: {error}");
+        match released {
+            Ok(Ok(freed)) => tracing::info!(freed, "groups are given back"),
+            Ok(Err(error)) => tracing::warn!("groups could not be given back: {error}"),
+            Err(_) => tracing::warn!("groups could not be given back in time"),
         }
-    } else {
-        node.drained(DRAIN).await;
+    } else if !overdue {
+        let _ = tokio::time::timeout(STOP, node.drained()).await;
     }
     // What it has sent in the end.
     let told = directory.tell(&*state, &config.transfer, &node, &own);
@@ -121,6 +136,21 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<()> {
     ended.cancel();
     node.close();
     done
+}
+
+/// Waits for the order to drain, has nothing new begin, and waits until what passes through here or is
+/// written here has ended. A gateway that claims groups ends by itself then.
+async fn drain(orders: &Orders, node: &Node, engine: Option<&Engine>) {
+    orders.drain.cancelled().await;
+    tracing::info!("drains: it begins nothing new and finishes what it has begun");
+    node.drain();
+    if let Some(engine) = engine {
+        engine.drain.cancel();
+        return std::future::pending().await;
+    }
+    node.drained().await;
+    node.passed_all().await;
+    tracing::info!("drained");
 }
 
 /// The engine of a gateway that claims groups: reads here, writes over the network.
@@ -197,7 +227,12 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
     };
     let working = async {
         loop {
-            if worker::run(engine, news.clone()).await? == StepEnd::Done {
+            let ended = worker::run(engine, news.clone()).await?;
+            if engine.drain.is_cancelled() {
+                tracing::info!("drained");
+                return Ok(());
+            }
+            if ended == StepEnd::Done {
                 // The rest is others'; what they give back is found.
                 tokio::time::sleep(LOOK).await;
             }
@@ -205,6 +240,6 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
     };
     tokio::select! {
         ended = watching => ended,
-        failed = working => failed,
+        ended = working => ended,
     }
 }

@@ -21,6 +21,11 @@ impl Gateway {
         self.send(Signal::KILL);
     }
 
+    /// Asks it to drain, as the system does before it takes a machine away.
+    pub fn terminate(&self) {
+        self.send(Signal::TERM);
+    }
+
     /// Stops it in the middle of whatever it does, as a machine that hangs.
     pub fn hang(&self) {
         self.send(Signal::STOP);
@@ -36,6 +41,25 @@ impl Gateway {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// What a user's gateways and the commands that started them have put on record, all of it.
+#[must_use]
+pub fn logs(cli: &Cli) -> String {
+    let transfers = cli.state_directory().join("transfers");
+    let transfers = std::fs::read_dir(transfers).expect("a folder of transfers");
+    let mut all = String::new();
+    for transfer in transfers {
+        let folder = transfer.expect("a transfer").path();
+        let gateways = std::fs::read_dir(folder.join("gateways"))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.expect("a log").path());
+        for log in gateways.chain([folder.join("log")]) {
+            all += &std::fs::read_to_string(log).unwrap_or_default();
+        }
+    }
+    all
 }
 
 /// The gateways of a user's commands, by name.

@@ -183,6 +183,46 @@ fn heavy_gateways_survive_the_loss_of_all_destinations() {
     survives(&Loss { kind, of, all }, 2);
 }
 
+/// Copies, and has gateways drain in the middle: all they have begun arrives, once, and nobody has to
+/// wait for what they held.
+#[track_caller]
+fn drains(names: &[&str], gateways: &[&str]) {
+    let bench = Proxied::new(Kind::S3ToS3);
+    let pair = &bench.pair;
+    let objects = objects(200 * MIB, 400);
+    let bytes: u64 = objects.iter().map(|(_, body)| body.size).sum();
+    write(&pair.source, &objects);
+    // Slow enough to be in the middle for a while.
+    let flags = [FLAGS, gateways, &["--bwlimit", "20M"]].concat();
+    let running = pair.start("cp", "", "", &flags);
+    eventually("some bytes have moved", PATIENCE, || {
+        (bench.moved() >= 10 * MIB).then_some(())
+    });
+    let there = gateways::of(&pair.cli);
+    let drained = there
+        .iter()
+        .filter(|one| names.contains(&one.name.as_str()));
+    drained.for_each(Gateway::terminate);
+    assert_whole(pair, &running.wait());
+    let log = gateways::logs(&pair.cli);
+    for name in names {
+        let ended = format!("ended (exit status: 0) and is started anew gateway=\"{name}\"");
+        assert!(log.contains(&ended), "{log}");
+    }
+    assert_eq!(log.matches(" drained").count(), names.len(), "{log}");
+    for wrong in ["expired", "is over", "killed"] {
+        assert!(!log.contains(wrong), "{wrong}: {log}");
+    }
+    let twice = bench.moved() as f64 / bytes as f64 - 1.0;
+    assert!(twice < 0.01, "sent twice: {twice}");
+}
+
+#[test]
+fn heavy_gateways_that_drain_finish_what_they_have_begun_and_lose_nothing() {
+    drains(&["src-1", "dst-1"], TWO);
+    drains(&["relay-1"], RELAYED);
+}
+
 #[test]
 fn heavy_gateways_that_hang_lose_their_groups_and_harm_nothing_when_they_wake() {
     // Of two small groups either may have both: one of the two that hang has work.

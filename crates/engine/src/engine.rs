@@ -83,6 +83,8 @@ pub struct Engine {
     pub holder: HolderId,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
+    /// Ends the copying without losing what is under way: no chunk is begun any more.
+    pub drain: CancellationToken,
     /// Whether the service copies by itself; off once it refused to.
     service_copy: AtomicBool,
     pub(crate) uploads: Uploads,
@@ -132,6 +134,7 @@ impl Engine {
             meter: parts.meter,
             holder: HolderId::generate(),
             cancel: parts.cancel,
+            drain: CancellationToken::new(),
             service_copy: AtomicBool::new(parts.service_copy == ServiceCopy::On),
             uploads: Uploads::default(),
         }

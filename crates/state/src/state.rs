@@ -365,6 +365,21 @@ pub struct GatewayRow {
     pub passed_bytes: u64,
     /// Bytes that it wrote to a store.
     pub written_bytes: u64,
+    /// Whether it takes no new work, and ends when it has finished what it has begun.
+    pub draining: bool,
+    /// When it told this, by its own clock (shown, never compared between machines).
+    pub told: Option<Timestamp>,
+    /// Where it can be looked into, if it lets itself.
+    pub control: Option<ControlAddress>,
+}
+
+/// Where a gateway's control API is, and how it is known. What it asks for is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlAddress {
+    /// `host:port`.
+    pub address: String,
+    /// SHA-256 of its certificate in DER, in hexadecimal digits.
+    pub fingerprint: String,
 }
 
 /// A store of transfers' state.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use skyhaul_engine::copy::leases;
 use skyhaul_engine::{Engine, Limits};
-use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig};
+use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, Route};
@@ -258,6 +258,7 @@ fn limits(limits: &Limits, pairs: usize) -> LimitsConfig {
         bwlimit: limits.bwlimit.map(share),
         attempts: limits.attempts,
         term: TERM,
+        drain: DRAIN,
     }
 }
 

@@ -54,6 +54,11 @@ pub struct Agreed {
 }
 
 impl Agreed {
+    /// Whether it was made from this side: who connects has sent the first frame.
+    pub(crate) fn outgoing(&self) -> bool {
+        self.written > 0
+    }
+
     /// Frames in both directions over what the handshake was made on.
     pub fn frames<R, W>(
         &self,

@@ -12,6 +12,7 @@ use skyhaul_model::{Error, ErrorKind, Result, Verification};
 use skyhaul_state::{GroupRow, NewGroup, Record, UploadResult, UploadStatus};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::bundle::{self, BundleEnd};
 use super::object;
@@ -28,25 +29,28 @@ const TERM: Duration = Duration::from_mins(1);
 /// crash.
 const GATHERING: Duration = Duration::from_millis(20);
 
-/// How many chunks may still be begun in this slice.
+/// How many chunks may still be begun in this slice: none once the engine drains.
 #[derive(Debug)]
-pub(crate) struct Allowance(Option<AtomicI64>);
+pub(crate) struct Allowance {
+    chunks: Option<AtomicI64>,
+    drain: CancellationToken,
+}
 
 impl Allowance {
-    pub(crate) fn new(chunks: Option<u32>) -> Self {
-        Self(chunks.map(|chunks| AtomicI64::new(i64::from(chunks))))
+    pub(crate) fn new(chunks: Option<u32>, drain: CancellationToken) -> Self {
+        let chunks = chunks.map(|chunks| AtomicI64::new(i64::from(chunks)));
+        Self { chunks, drain }
     }
 
     fn take(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
+        let chunks = self.chunks.as_ref();
+        !self.drain.is_cancelled()
+            && chunks.is_none_or(|left| left.fetch_sub(1, Ordering::AcqRel) > 0)
     }
 
     pub(crate) fn is_spent(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|left| left.load(Ordering::Acquire) <= 0)
+        let chunks = self.chunks.as_ref();
+        self.drain.is_cancelled() || chunks.is_some_and(|left| left.load(Ordering::Acquire) <= 0)
     }
 }
 

@@ -22,9 +22,12 @@ pub struct Feed {
 }
 
 /// Copies until no group is left and the listing has ended, or until the slice's chunks are used
-/// up. Every lease is given back or recorded on return.
+/// up or the engine drains. Every lease is given back or recorded on return.
 pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Result<StepEnd> {
-    let allowance = Arc::new(Allowance::new(engine.limits.slice_chunks));
+    let allowance = Arc::new(Allowance::new(
+        engine.limits.slice_chunks,
+        engine.drain.clone(),
+    ));
     let mut groups: JoinSet<Result<()>> = JoinSet::new();
     let mut cursors = vec![None; engine.state.shards() as usize];
     let mut failed = None;
@@ -78,6 +81,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
             () = engine.budget.all_served(), if may_claim => {}
             Ok(()) = feed.changed(), if dry && !listing_ended => {}
             () = engine.cancel.cancelled(), if groups.is_empty() => {}
+            () = engine.drain.cancelled(), if groups.is_empty() => {}
         }
     }
 }
