@@ -7,10 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
 use skyhaul_state::TransferState;
-use skyhaul_stores::{Store, open};
+use skyhaul_stores::Store;
 use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use crate::serve::Destinations;
+use crate::world::Stores;
 
 /// How long a request may wait for room: what waits holds credit that others need to finish.
 const WAIT: Duration = Duration::from_secs(5);
@@ -25,7 +26,8 @@ type Cell = Arc<OnceCell<Arc<dyn Store>>>;
 #[derive(Debug)]
 pub(crate) struct Hosting {
     state: Arc<dyn TransferState>,
-    stores: Mutex<HashMap<Key, Cell>>,
+    stores: Arc<dyn Stores>,
+    opened: Mutex<HashMap<Key, Cell>>,
     room: Arc<Semaphore>,
     most: u32,
     turns: Arc<Semaphore>,
@@ -33,13 +35,19 @@ pub(crate) struct Hosting {
 
 impl Hosting {
     /// Holds at most `max_memory` bytes, writes at most `transfers` objects of bundles at a time.
-    pub(crate) fn new(state: Arc<dyn TransferState>, max_memory: u64, transfers: usize) -> Self {
+    pub(crate) fn new(
+        state: Arc<dyn TransferState>,
+        stores: Arc<dyn Stores>,
+        max_memory: u64,
+        transfers: usize,
+    ) -> Self {
         let most = u32::try_from(max_memory / UNIT)
             .unwrap_or(u32::MAX >> 3)
             .max(1);
         Self {
             state,
-            stores: Mutex::default(),
+            stores,
+            opened: Mutex::default(),
             room: Arc::new(Semaphore::new(most as usize)),
             most,
             turns: Arc::new(Semaphore::new(transfers.max(1))),
@@ -51,10 +59,12 @@ impl Hosting {
 impl Destinations for Hosting {
     async fn open(&self, transfer: &TransferId, destination: u32) -> Result<Arc<dyn Store>> {
         let key = (transfer.clone(), destination);
-        let cell = Arc::clone(self.stores.lock().await.entry(key).or_default());
+        let cell = Arc::clone(self.opened.lock().await.entry(key).or_default());
         let opened = cell.get_or_try_init(|| async {
             let row = self.state.transfer(transfer).await?;
-            open::destination(&row.spec, transfer, destination).await
+            self.stores
+                .destination(&row.spec, transfer, destination)
+                .await
         });
         opened.await.cloned()
     }

@@ -19,6 +19,7 @@ pub mod run;
 pub mod secret;
 pub mod serve;
 pub mod wire;
+pub mod world;
 
 pub use ask::Sealing;
 pub use body::Compress;

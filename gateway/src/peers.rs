@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skyhaul_model::{Error, ErrorKind, Result};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::directory::Directory;
 use crate::node::Node;
 use crate::wire::fault::WireError;
+use crate::world::Network;
 
 /// Connections that may be in the handshake at the same time: strangers get no further.
 const STRANGERS: usize = 256;
@@ -30,19 +30,24 @@ const PAUSE: Duration = Duration::from_millis(250);
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Begins to listen.
-pub(crate) async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let failed = |error: std::io::Error| {
+pub(crate) async fn listen<N: Network>(
+    network: &N,
+    at: SocketAddr,
+) -> Result<(N::Listener, SocketAddr)> {
+    network.listen(at).await.map_err(|error| {
         Error::control(ErrorKind::Unreachable, "cannot listen")
             .object(at.to_string())
             .cause(error)
-    };
-    let listener = TcpListener::bind(at).await.map_err(failed)?;
-    let at = listener.local_addr().map_err(failed)?;
-    Ok((listener, at))
+    })
 }
 
 /// Accepts connections until `stop`.
-pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, stop: CancellationToken) {
+pub(crate) async fn accept<N: Network>(
+    node: Arc<Node>,
+    network: N,
+    listener: N::Listener,
+    stop: CancellationToken,
+) {
     let strangers = Arc::new(Semaphore::new(STRANGERS));
     let members = Arc::new(Semaphore::new(MEMBERS));
     let mut connections = JoinSet::new();
@@ -51,7 +56,7 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, stop: Cancell
             biased;
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => accepted,
+            accepted = network.accept(&listener) => accepted,
         };
         let (mut stream, from) = match accepted {
             Ok(accepted) => accepted,
@@ -67,7 +72,6 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, stop: Cancell
         };
         let (node, members) = (Arc::clone(&node), Arc::clone(&members));
         connections.spawn(async move {
-            let _ = stream.set_nodelay(true);
             let agreed = match node.member().accept(&mut stream).await {
                 Ok(agreed) => agreed,
                 Err(error) => return tracing::warn!(%from, "refused: {error}"),
@@ -78,15 +82,16 @@ pub(crate) async fn accept(node: Arc<Node>, listener: TcpListener, stop: Cancell
             drop(stranger);
             let peer = agreed.peer.gateway;
             tracing::info!(%from, %peer, "connected");
-            let ended = node.join(agreed, stream.into_split()).await;
+            let ended = node.join(agreed, N::split(stream)).await;
             tracing::info!(%from, %peer, "disconnected: {ended}");
         });
     }
 }
 
 /// Keeps one connection to a gateway, wherever it is, until `stop`.
-pub(crate) async fn keep(
+pub(crate) async fn keep<N: Network>(
     node: Arc<Node>,
+    network: N,
     directory: Arc<Directory>,
     name: String,
     stop: CancellationToken,
@@ -95,7 +100,7 @@ pub(crate) async fn keep(
         let mut told = None;
         loop {
             let address = directory.address(&name).await;
-            match connect(&node, &address).await {
+            match connect(&node, &network, &address).await {
                 Ok(ended) => {
                     told = None;
                     tracing::info!(name, address, "disconnected: {ended}");
@@ -116,10 +121,13 @@ pub(crate) async fn keep(
 }
 
 /// Makes a connection and is part of it until it ends.
-async fn connect(node: &Node, address: &str) -> Result<WireError, WireError> {
-    let stream = tokio::time::timeout(CONNECT, TcpStream::connect(address)).await;
+async fn connect<N: Network>(
+    node: &Node,
+    network: &N,
+    address: &str,
+) -> Result<WireError, WireError> {
+    let stream = tokio::time::timeout(CONNECT, network.connect(address)).await;
     let mut stream = stream.map_err(|_| WireError::TooSlow)??;
-    let _ = stream.set_nodelay(true);
     let agreed = node.member().connect(&mut stream).await?;
-    Ok(node.join(agreed, stream.into_split()).await)
+    Ok(node.join(agreed, N::split(stream)).await)
 }

@@ -10,8 +10,7 @@ use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::{Error, Result};
 use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{Phase, Segments, TransferState};
-use skyhaul_stores::open;
+use skyhaul_state::{Phase, SegmentStore, Segments};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -26,6 +25,7 @@ use crate::peers;
 use crate::remote::RemoteStore;
 use crate::routes::Routes;
 use crate::serve::Destinations;
+use crate::world::{Network, Real, Tcp, World};
 
 /// How often the transfer is looked at: what is listed, whether it goes on.
 const LOOK: Duration = Duration::from_millis(250);
@@ -41,12 +41,26 @@ const RELEASE: Duration = Duration::from_secs(5);
 pub async fn run(config: Config, orders: Orders) -> Result<()> {
     let token = Token::parse(&config.state.token)?;
     let state = RemoteState::connect(&config.state.address, &token, Patience::default()).await?;
-    let state: Arc<dyn TransferState> = Arc::new(state);
+    let segments = config.segments.as_deref().map(Segments::open).transpose()?;
+    let world = World {
+        state: Arc::new(state),
+        segments: segments.map(|segments| Arc::new(segments) as Arc<dyn SegmentStore>),
+        stores: Arc::new(Real),
+        network: Tcp,
+    };
+    run_in(world, config, orders).await
+}
+
+/// Runs a gateway in a world of its own; what its configuration says of state and segments does not
+/// count.
+pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders) -> Result<()> {
+    let state = Arc::clone(&world.state);
     let data = config.data()?;
     let claims = !config.routes.is_empty();
     let destinations = (data.is_some() && !claims).then(|| {
         let hosting = Hosting::new(
             Arc::clone(&state),
+            Arc::clone(&world.stores),
             config.limits.max_memory,
             config.limits.transfers,
         );
@@ -63,22 +77,24 @@ pub async fn run(config: Config, orders: Orders) -> Result<()> {
     let mut tasks = JoinSet::new();
     let mut address = None;
     if let Some(at) = config.listen {
-        let (listener, at) = peers::listen(at).await?;
+        let (listener, at) = peers::listen(&world.network, at).await?;
         tracing::info!(%at, gateway = %node.id, "listening");
         address = Some(at.to_string());
-        tasks.spawn(peers::accept(Arc::clone(&node), listener, ended.clone()));
+        let (node, network) = (Arc::clone(&node), world.network.clone());
+        tasks.spawn(peers::accept(node, network, listener, ended.clone()));
     }
     for name in &config.peers {
         for _ in 0..config.connections.max(1) {
             let (node, directory) = (Arc::clone(&node), Arc::clone(&directory));
-            tasks.spawn(peers::keep(node, directory, name.clone(), ended.clone()));
+            let (network, name) = (world.network.clone(), name.clone());
+            tasks.spawn(peers::keep(node, network, directory, name, ended.clone()));
         }
     }
     let engine = async {
         if !claims {
             return Ok(None);
         }
-        engine(&config, &state, &node, &directory).await.map(Some)
+        engine(&world, &config, &node, &directory).await.map(Some)
     };
     let own = Own {
         name: config.name.clone(),
@@ -154,16 +170,16 @@ async fn drain(orders: &Orders, node: &Node, engine: Option<&Engine>) {
 }
 
 /// The engine of a gateway that claims groups: reads here, writes over the network.
-async fn engine(
+async fn engine<N>(
+    world: &World<N>,
     config: &Config,
-    state: &Arc<dyn TransferState>,
     node: &Arc<Node>,
     directory: &Directory,
 ) -> Result<Arc<Engine>> {
-    let row = state.transfer(&config.transfer).await?;
-    let segments = config.segments.clone();
+    let row = world.state.transfer(&config.transfer).await?;
+    let segments = world.segments.clone();
     let segments = segments.ok_or_else(|| Error::invalid("no folder of segments is given"))?;
-    let source = open::source(&row.spec, &row.id).await?;
+    let source = world.stores.source(&row.spec, &row.id).await?;
     let routes = Routes::new(Arc::clone(node), config.routes.clone(), directory.names());
     let sealing = Sealing {
         cipher: config.cipher,
@@ -176,8 +192,8 @@ async fn engine(
     Ok(Arc::new(Engine::new(EngineParts {
         id: row.id,
         spec: row.spec,
-        state: Arc::clone(state),
-        segments: Arc::new(Segments::open(&segments)?),
+        state: Arc::clone(&world.state),
+        segments,
         source,
         destination: Arc::new(destination),
         limits: Limits {
