@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test demo lint bench soak docs
+.PHONY: help setup build test mutants demo lint bench soak docs
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/skyhaul-target
 # Tools that `make setup` builds live in a directory of their own.
@@ -22,6 +22,11 @@ test: ## install the test servers, run every test
 	cargo build -p skyhaul -p skyhaul-gateway
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc
+	@$(MAKE) --no-print-directory mutants
+
+mutants: ## see that the simulation finds faults that are put into the code
+	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/rustc-mutant.sh" \
+		cargo test --workspace --test simulation mutants -- --nocapture
 
 demo: ## copy, change, sync and verify between two S3 servers on this machine
 	@scripts/setup.sh servers

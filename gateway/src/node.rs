@@ -99,6 +99,8 @@ pub struct Node {
     changes: watch::Sender<u64>,
     calls: Mutex<HashMap<u64, Waiting>>,
     numbers: AtomicU64,
+    #[cfg(mutant)]
+    lost: Mutex<Vec<u64>>,
     requests: Mutex<HashMap<StreamId, Receiving>>,
     working: Mutex<HashMap<StreamId, Working>>,
     serving: Arc<Semaphore>,
@@ -145,6 +147,8 @@ impl Node {
             changes: watch::Sender::new(0),
             calls: Mutex::default(),
             numbers: AtomicU64::new(0),
+            #[cfg(mutant)]
+            lost: Mutex::default(),
             requests: Mutex::default(),
             working: Mutex::default(),
             serving: Arc::new(Semaphore::new(MOST_REQUESTS)),
@@ -281,6 +285,8 @@ impl Node {
         hops: Vec<GatewayId>,
     ) -> (Began<'_>, mpsc::UnboundedReceiver<Event>) {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        #[cfg(mutant)]
+        let number = lock(&self.lost).pop().unwrap_or(number);
         let (events, inbox) = mpsc::unbounded_channel();
         let waiting = Waiting {
             events,
@@ -300,8 +306,13 @@ impl Node {
 
     /// Tells calls that they are to be made again.
     fn lose(&self, which: impl Fn(&Waiting) -> bool, why: &'static str) {
-        for waiting in lock(&self.calls).values().filter(|waiting| which(waiting)) {
+        let calls = lock(&self.calls);
+        for (_number, waiting) in calls.iter().filter(|(_, waiting)| which(waiting)) {
             let _ = waiting.events.send(Event::Lost(why));
+            #[cfg(mutant)]
+            if skyhaul_model::mutant::Mutant::ReuseNonce.is_chosen() {
+                lock(&self.lost).push(*_number);
+            }
         }
     }
 

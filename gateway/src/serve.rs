@@ -173,6 +173,12 @@ async fn answer(
     let work = async {
         let store = destinations.open(&transfer, destination).await?;
         let len = request.call.len();
+        #[cfg(mutant)]
+        if let Some(reply) = early(&request.call) {
+            let (store, destinations) = (Arc::clone(&store), Arc::clone(destinations));
+            tokio::spawn(async move { perform(&*store, &*destinations, request.call, body).await });
+            return Ok(reply);
+        }
         let reply = perform(&*store, &**destinations, request.call, body).await?;
         let written = &node.traffic.written;
         written.fetch_add(len, Ordering::Relaxed);
@@ -196,6 +202,28 @@ async fn answer(
         out.send(&segment, pieces.peek().is_none()).await;
     }
     Ok(())
+}
+
+/// What would be acknowledged if it was written.
+#[cfg(mutant)]
+fn early(call: &crate::call::Call) -> Option<Reply> {
+    use crate::call::Call;
+    if !skyhaul_model::mutant::Mutant::AcknowledgeBeforeWrite.is_chosen() {
+        return None;
+    }
+    let receipt = |checksum: &Option<skyhaul_model::Checksum>| skyhaul_stores::PutReceipt {
+        verified: true,
+        checksum: checksum.clone(),
+        ..skyhaul_stores::PutReceipt::default()
+    };
+    match call {
+        Call::Put { checksum, .. } => Some(Reply::Put(Box::new(receipt(checksum)))),
+        Call::PutMany { heads } => {
+            let each = heads.iter().map(|head| Ok(receipt(&head.checksum)));
+            Some(Reply::PutEach(each.collect()))
+        }
+        _ => None,
+    }
 }
 
 /// Where a reply's segments go.

@@ -17,6 +17,8 @@ pub mod keymap;
 pub mod location;
 pub mod mapping;
 pub mod mtime;
+#[cfg(mutant)]
+pub mod mutant;
 pub mod object;
 pub mod outcome;
 pub mod parts;

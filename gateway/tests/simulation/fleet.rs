@@ -41,7 +41,7 @@ const PORT: u16 = 7_000;
 const MOST: Duration = Duration::from_secs(900);
 
 /// Within this time faults begin.
-const FAULTS: u64 = 8_000;
+const FAULTS: u64 = 1_500;
 
 /// A lease's term in seconds.
 const TERM: u64 = 15;
@@ -119,7 +119,7 @@ impl Run {
             dice: dice.another(),
         };
         let mut objects = BTreeMap::new();
-        for number in 0..dice.between(10, 40) {
+        for number in 0..dice.between(15, 60) {
             let len = if dice.one_in(6) {
                 dice.between(40_001, 200_000)
             } else {
@@ -435,7 +435,7 @@ fn members(dice: &Dice, id: &TransferId) -> BTreeMap<String, Member> {
         cipher,
         compress: Compress::Lz4,
         limits: LimitsConfig {
-            transfers: 8,
+            transfers: 3,
             max_memory: 256 << 10,
             bwlimit: None,
             attempts: 10,

@@ -54,6 +54,44 @@ parts! {
     fleets_deliver_every_byte_once_7: 7,
 }
 
+/// Faults that are put into the code are found. Compiled with `--cfg mutant` only.
+#[cfg(mutant)]
+mod mutants {
+    use skyhaul_model::mutant::Mutant;
+
+    use crate::fleet::Run;
+
+    /// Seeds that are tried.
+    const MOST: u64 = 1_000;
+
+    fn is_found(mutant: Mutant) {
+        mutant.choose();
+        let found = (0..MOST).find_map(|seed| {
+            let run = Run::new(seed);
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(seed)));
+            let ended = ended.unwrap_or_else(|_| Err("it panicked".to_owned()));
+            ended.err().map(|what| (seed, what))
+        });
+        Mutant::None.choose();
+        match found {
+            Some((seed, what)) => println!("{mutant:?} is found: SKYHAUL_TEST_SEED={seed}: {what}"),
+            None => panic!("{mutant:?} is not found by {MOST} seeds"),
+        }
+    }
+
+    #[test]
+    fn mutants_are_found() {
+        for mutant in [
+            Mutant::AcknowledgeBeforeWrite,
+            Mutant::IgnoreFence,
+            Mutant::ReuseNonce,
+            Mutant::RecordUnacknowledged,
+        ] {
+            is_found(mutant);
+        }
+    }
+}
+
 /// One that nobody ran before, or the one that is asked for.
 #[test]
 fn one_seed() {

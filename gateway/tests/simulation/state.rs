@@ -45,6 +45,14 @@ impl Calls for FarState {
     async fn call(&self, operation: Operation) -> Result<Reply> {
         self.way().await;
         let mut reply = self.perform(operation.clone());
+        if self.dice.one_in(40) {
+            // It arrives again, so late that whoever sent it may not live any more.
+            let (far, operation) = (self.clone(), operation.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(far.dice.between(1, 60_000))).await;
+                let _ = far.perform(operation);
+            });
+        }
         // The reply is lost: it is asked again, and the service knows what it has done, or, started
         // anew meanwhile, does it again.
         while self.dice.one_in(20) {

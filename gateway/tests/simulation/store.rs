@@ -65,8 +65,21 @@ impl BucketStore {
         }
     }
 
+    /// One call, made again until its reply comes, as stores do: what it does may be done twice.
+    async fn call<T>(&self, done: impl Fn(&Bucket) -> Result<T>) -> Result<T> {
+        loop {
+            let called = self.once(&done).await;
+            match called {
+                Err(error) if error.retryable => {
+                    tokio::time::sleep(Duration::from_millis(self.dice.below(500))).await;
+                }
+                called => return called,
+            }
+        }
+    }
+
     /// One call: on its way there, done, on its way back. Both ways may be the last.
-    async fn call<T>(&self, done: impl FnOnce(&Bucket) -> Result<T>) -> Result<T> {
+    async fn once<T>(&self, done: impl FnOnce(&Bucket) -> Result<T>) -> Result<T> {
         self.way().await?;
         let result = done(&self.bucket)?;
         self.way().await?;
@@ -75,12 +88,16 @@ impl BucketStore {
 
     async fn way(&self) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(self.dice.below(60))).await;
-        if self.dice.one_in(150) {
-            let mut error = Error::new(self.side, ErrorKind::Unreachable, "the store is gone");
-            error.retryable = true;
-            return Err(error);
+        if self.dice.one_in(100) {
+            return Err(self.lost("the store is gone"));
         }
         Ok(())
+    }
+
+    fn lost(&self, what: &str) -> Error {
+        let mut error = Error::new(self.side, ErrorKind::Unreachable, what);
+        error.retryable = true;
+        error
     }
 
     fn info(&self, object: &Object) -> ObjectInfo {
@@ -154,10 +171,8 @@ impl Store for BucketStore {
             .map(|frame| Ok(Bytes::copy_from_slice(frame)))
             .collect();
         if self.dice.one_in(60) {
-            let mut broken = Error::new(self.side, ErrorKind::Unreachable, "it broke off");
-            broken.retryable = true;
             frames.truncate(self.dice.below(frames.len() as u64 + 1) as usize);
-            frames.push(Err(broken));
+            frames.push(Err(self.lost("it broke off")));
         }
         let delay = Duration::from_millis(self.dice.below(10));
         let body = stream::iter(frames).then(move |frame| async move {
@@ -194,7 +209,8 @@ impl Store for BucketStore {
     }
 
     async fn open_upload(&self, key: &str, _: UploadRequest) -> Result<UploadToken> {
-        self.call(|bucket| Ok(UploadToken(bucket.open(key)))).await
+        // Whoever asks looks for what a lost reply was of.
+        self.once(|bucket| Ok(UploadToken(bucket.open(key)))).await
     }
 
     async fn put_part(&self, _: &str, token: &UploadToken, part: PartWrite) -> Result<PartReceipt> {
@@ -221,7 +237,7 @@ impl Store for BucketStore {
         if payload.len() != part.len {
             return Err(Error::new(self.side, ErrorKind::Corrupt, "another length"));
         }
-        self.call(|bucket| bucket.put_part(&token.0, part.number, &payload, None))
+        self.once(|bucket| bucket.put_part(&token.0, part.number, &payload, None))
             .await
     }
 
