@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::client::Waiters as _;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
     TimeToLiveSpecification, TimeToLiveStatus,
@@ -40,7 +41,7 @@ pub(super) async fn create(table: &Table) -> Result<()> {
     if let Err(error) = made
         && !error
             .as_service_error()
-            .is_some_and(|error| error.is_resource_in_use_exception())
+            .is_some_and(CreateTableError::is_resource_in_use_exception)
     {
         return Err(failure::of(error, &table.name).error());
     }

@@ -1,5 +1,6 @@
 //! What the service's refusals and failures mean.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -131,17 +132,17 @@ where
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             tell(ErrorKind::Timeout, "no answer in time from the state")
         }
-        SdkError::DispatchFailure(failure) if failure.is_io() => tell(
-            ErrorKind::Unreachable,
-            "no connection to the service that holds the state",
-        )
-        .hint("check the network and the region"),
-        // No connection was tried: the credentials are resolved before.
-        SdkError::DispatchFailure(_) => tell(
+        _ if is_credentials(&error) => tell(
             ErrorKind::AccessDenied,
             "no usable credentials for the state",
         )
         .hint(CREDENTIALS),
+        // Also a connection that ended before the reply.
+        SdkError::DispatchFailure(_) => tell(
+            ErrorKind::Unreachable,
+            "no connection to the service that holds the state",
+        )
+        .hint("check the network and the region"),
         SdkError::ConstructionFailure(_) => tell(
             ErrorKind::Invalid,
             "the request to the state cannot be made",
@@ -153,6 +154,12 @@ where
         ),
     };
     Failure::Failed(failure.cause(error))
+}
+
+/// Whether a request was not sent for want of credentials.
+fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source())
+        .any(|error| error.is::<CredentialsError>())
 }
 
 const CREDENTIALS: &str = "check the credentials and what they permit";

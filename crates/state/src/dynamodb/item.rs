@@ -83,10 +83,6 @@ impl Item {
             .ok_or_else(|| self.damaged())
     }
 
-    pub(super) fn flag(&self, name: &str) -> bool {
-        self.0.get(name) == Some(&AttributeValue::Bool(true))
-    }
-
     /// Whether this call wrote it last.
     pub(super) fn is_by(&self, stamp: Stamp) -> bool {
         matches!(self.0.get(STAMP), Some(AttributeValue::B(by)) if by.as_ref() == stamp.0)
