@@ -12,6 +12,7 @@ mod failures;
 mod mutants;
 mod proxy;
 mod staging;
+mod work;
 
 use std::sync::Arc;
 

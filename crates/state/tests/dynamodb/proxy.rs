@@ -20,18 +20,57 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 use skyhaul_tests::servers::Endpoint;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::task::AbortOnDropHandle;
 
 type Upstream = Client<HttpConnector, Full<Bytes>>;
 /// Changes a request of an operation.
 type Edit = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 
-/// What goes wrong, each once in so many requests; 0 is never.
+/// Which requests of an operation.
+type Which = Arc<dyn Fn(&str, &Value) -> bool + Send + Sync>;
+
+/// What goes wrong.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
+    /// A reply is lost once in so many requests; 0 is never.
     pub(crate) lose: u32,
+    /// A request is refused for now once in so many; 0 is never.
     pub(crate) throttle: u32,
+    /// Done to every request.
     pub(crate) edit: Option<Edit>,
+    /// These wait until the gate is opened.
+    pub(crate) hold: Option<(Which, Arc<Gate>)>,
+}
+
+/// Where requests wait.
+pub(crate) struct Gate {
+    closed: Semaphore,
+    arrived: Semaphore,
+}
+
+impl Gate {
+    pub(crate) fn closed() -> Arc<Self> {
+        Arc::new(Self {
+            closed: Semaphore::new(0),
+            arrived: Semaphore::new(0),
+        })
+    }
+
+    pub(crate) fn open(&self) {
+        self.closed.close();
+    }
+
+    /// Waits until so many requests stand at the gate.
+    pub(crate) async fn arrivals(&self, count: u32) {
+        self.arrived.acquire_many(count).await.unwrap().forget();
+    }
+
+    async fn pass(&self) {
+        self.arrived.add_permits(1);
+        // Ends when the gate is opened.
+        let _ = self.closed.acquire().await;
+    }
 }
 
 pub(crate) struct Proxy {
@@ -104,6 +143,11 @@ impl Way {
         if self.hit(self.faults.throttle) {
             self.throttled.fetch_add(1, Ordering::Relaxed);
             return Ok(slow_down(operation, &body));
+        }
+        if let Some((which, gate)) = &self.faults.hold
+            && which(operation, &body)
+        {
+            gate.pass().await;
         }
         if let Some(edit) = &self.faults.edit {
             edit(operation, &mut body);
