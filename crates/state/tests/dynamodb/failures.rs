@@ -114,7 +114,13 @@ async fn uploads_of_odd_and_long_keys_are_paged() {
             paged.extend(page.into_iter().map(|row| row.key.key));
         }
         keys.sort();
-        paged[8..].sort();
+        let short = |keys: &[String]| {
+            let short = keys.iter().filter(|key| key.len() <= 1000);
+            short.cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(short(&paged), short(&keys));
+        // Of those that a sort key does not hold only the beginning is in order.
+        paged.sort();
         assert_eq!(paged, keys);
     }
 }

@@ -9,6 +9,7 @@
 mod budget;
 mod conformance;
 mod failures;
+mod leases;
 mod mutants;
 mod proxy;
 mod staging;

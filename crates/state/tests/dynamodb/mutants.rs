@@ -8,8 +8,9 @@ use skyhaul_state::suite;
 use skyhaul_tests::servers::tables;
 
 use super::Fresh;
+use super::leases::forged_leases;
 use super::proxy::{Faults, Proxy};
-use super::staging::{follow_ups_at_once, late_lister, records_at_once};
+use super::staging::{late_lister, late_record, records_at_once};
 
 /// A condition on an attribute in the requests of an operation, and who finds it missing.
 struct Mutant {
@@ -19,21 +20,21 @@ struct Mutant {
 }
 
 enum FoundBy {
-    Suite,
+    Forgeries,
     Race,
     Records,
-    FollowUps,
+    LateRecord,
     LateLister,
 }
 
 const MUTANTS: [Mutant; 8] = [
-    mutant("UpdateItem", "fence", FoundBy::Suite),
-    mutant("UpdateItem", "holder", FoundBy::Suite),
-    mutant("UpdateItem", "counter", FoundBy::Suite),
-    mutant("UpdateItem", "status", FoundBy::Suite),
+    mutant("UpdateItem", "fence", FoundBy::Forgeries),
+    mutant("UpdateItem", "holder", FoundBy::Forgeries),
+    mutant("UpdateItem", "counter", FoundBy::Forgeries),
+    mutant("UpdateItem", "status", FoundBy::Forgeries),
     mutant("UpdateItem", "done", FoundBy::Records),
     mutant("PutItem", "version", FoundBy::Race),
-    mutant("TransactWriteItems", "version", FoundBy::FollowUps),
+    mutant("TransactWriteItems", "version", FoundBy::LateRecord),
     mutant("PutItem", "epoch", FoundBy::LateLister),
 ];
 
@@ -64,22 +65,13 @@ impl Mutant {
         let proxy = Proxy::start(endpoint, 0, self.faults()).await;
         let table = async || Fresh::at(endpoint).await.through(&proxy.endpoint);
         match self.found_by {
-            FoundBy::Suite => {
-                for seed in 0..8 {
-                    let table = table().await;
-                    let run = suite::run(|| async { table.shared() }, seed, 300).await;
-                    if let Err(violation) = run {
-                        return Some(violation.to_string());
-                    }
-                }
-                None
-            }
+            FoundBy::Forgeries => forged_leases(&table().await).await.err(),
             FoundBy::Race => {
                 let table = table().await;
                 suite::race(|| async { table.shared() }, 6).await.err()
             }
             FoundBy::Records => records_at_once(&table().await).await.err(),
-            FoundBy::FollowUps => follow_ups_at_once(&table().await, 3).await.err(),
+            FoundBy::LateRecord => late_record(endpoint, self.faults()).await.err(),
             FoundBy::LateLister => late_lister(endpoint, self.faults()).await.err(),
         }
     }

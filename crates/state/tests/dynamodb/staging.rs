@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use skyhaul_model::group::{Bitmap, GroupId, RangeId};
 use skyhaul_model::{ErrorKind, Result};
-use skyhaul_state::{ListSegmentKind, RangeRow, TransferState};
+use skyhaul_state::{ListSegmentKind, RangeRow, Record, TransferState};
 use skyhaul_tests::servers::Endpoint;
 use tokio::task::JoinSet;
 
@@ -178,10 +178,7 @@ async fn records_at_once_are_each_counted_once() {
 }
 
 /// Holders record groups at once, each with groups to follow: more than a transaction holds.
-pub(super) async fn follow_ups_at_once(
-    table: &Fresh,
-    each: u32,
-) -> std::result::Result<(), String> {
+async fn follow_ups_at_once(table: &Fresh, each: u32) -> std::result::Result<(), String> {
     const HOLDERS: u32 = 4;
     let state = table.shared();
     let (id, lister) = listed_by(state.as_ref(), "lister").await;
@@ -238,5 +235,68 @@ async fn follow_ups_at_once_are_all_there() {
         follow_ups_at_once(&Fresh::at(endpoint).await, 30)
             .await
             .unwrap();
+    }
+}
+
+/// A record's transaction arrives after another one added groups in the places that it staged.
+pub(super) async fn late_record(
+    endpoint: &Endpoint,
+    way: Faults,
+) -> std::result::Result<(), String> {
+    let table = Fresh::at(endpoint).await;
+    let state = table.open();
+    let (id, lister) = listed_by(&state, "lister").await;
+    publish(&state, &id, 0, &lister, found(None, new_groups(3, 1)))
+        .await
+        .unwrap();
+    // So that there are retries to be counted on.
+    let (row, lease) = claim(&state, &id, "ada").await.unwrap();
+    let following = |count| {
+        let mut record = record(Bitmap(1), 1);
+        record.follow_up = new_groups(count, 1);
+        record
+    };
+    let mut expected = Vec::new();
+    let mut expect = |record: &Record| {
+        expected.extend(record.follow_up.iter().map(|new| new.segment.clone()));
+    };
+    let first = following(1);
+    expect(&first);
+    state.record(&id, row.id, &lease, first).await.unwrap();
+
+    let (faults, gate) = held(|operation, _| operation == "TransactWriteItems");
+    let edit = way.edit;
+    let proxy = Proxy::start(endpoint, 1, Faults { edit, ..faults }).await;
+    let (row, lease) = claim(&state, &id, "ada").await.unwrap();
+    let (late, record) = (table.through(&proxy.endpoint).open(), following(2));
+    expect(&record);
+    let late = {
+        let id = id.clone();
+        tokio::spawn(async move { late.record(&id, row.id, &lease, record).await })
+    };
+    gate.arrivals(1).await;
+    let (row, lease) = claim(&state, &id, "bob").await.unwrap();
+    let record = following(2);
+    expect(&record);
+    state.record(&id, row.id, &lease, record).await.unwrap();
+    gate.open();
+    late.await.unwrap().map_err(|error| error.to_string())?;
+
+    let rows = groups(&state, &id).await.into_iter();
+    let rows = rows.filter(|row| row.id.range == GroupId::RETRY_RANGE);
+    let mut found: Vec<_> = rows.map(|row| row.segment).collect();
+    found.sort();
+    expected.sort();
+    if found == expected {
+        Ok(())
+    } else {
+        Err(format!("{found:?} follow, not {expected:?}"))
+    }
+}
+
+#[tokio::test]
+async fn a_late_record_takes_no_place() {
+    for endpoint in emulators() {
+        late_record(endpoint, Faults::default()).await.unwrap();
     }
 }
