@@ -1,6 +1,7 @@
 //! What the service's refusals and failures mean.
 
 use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::batch_write_item::BatchWriteItemError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -15,6 +16,7 @@ use aws_sdk_dynamodb::operation::update_time_to_live::UpdateTimeToLiveError;
 use skyhaul_model::{Error, ErrorKind};
 
 use super::item::Item;
+use crate::fault;
 
 /// Why a request changed nothing, or may not have.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Failure {
     pub(super) fn error(self) -> Error {
         match self {
             Self::Failed(error) => error,
-            Self::Refused(_) => super::super::fault::internal(
+            Self::Refused(_) => fault::internal(
                 "a request without a condition",
                 "the service says that its condition does not hold",
             ),
@@ -116,10 +118,7 @@ impl Refusal for TransactWriteItemsError {
 const SLOW_DOWN: &str = "the state table asks to slow down";
 
 /// What a failed request means; `table` names it to the user.
-pub(super) fn of<E: Refusal, R>(error: SdkError<E, R>, table: &str) -> Failure
-where
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
+pub(super) fn of<E: Refusal>(error: SdkError<E, HttpResponse>, table: &str) -> Failure {
     if let Some(refused) = error.as_service_error().and_then(Refusal::refused) {
         return refused;
     }
@@ -127,7 +126,10 @@ where
         Error::control(kind, message.to_owned()).object(format!("table {table}"))
     };
     let failure = match &error {
-        SdkError::ServiceError(refusal) => of_code(refusal.err(), &tell),
+        SdkError::ServiceError(refusal) => {
+            let is_ours = refusal.raw().status().is_client_error();
+            of_code(refusal.err(), is_ours, &tell)
+        }
         SdkError::TimeoutError(_) => tell(ErrorKind::Timeout, "no answer in time from the state"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => {
             tell(ErrorKind::Timeout, "no answer in time from the state")
@@ -159,12 +161,17 @@ where
 /// Whether a request was not sent for want of credentials.
 fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
-        .any(|error| error.is::<CredentialsError>())
+        .any(<dyn std::error::Error>::is::<CredentialsError>)
 }
 
 const CREDENTIALS: &str = "check the credentials and what they permit";
 
-fn of_code<E: ProvideErrorMetadata>(error: &E, tell: &dyn Fn(ErrorKind, &str) -> Error) -> Error {
+/// By the refusal's code; `is_ours`: the service says that the request is to blame.
+fn of_code<E: ProvideErrorMetadata>(
+    error: &E,
+    is_ours: bool,
+    tell: &dyn Fn(ErrorKind, &str) -> Error,
+) -> Error {
     let message = error.message().unwrap_or_default();
     match error.code().unwrap_or_default() {
         "ProvisionedThroughputExceededException"
@@ -191,11 +198,7 @@ fn of_code<E: ProvideErrorMetadata>(error: &E, tell: &dyn Fn(ErrorKind, &str) ->
         "ValidationException" if message.contains("size has exceeded") => {
             tell(ErrorKind::Refused, "a row does not fit in the state table")
         }
-        "ValidationException" | "IdempotentParameterMismatchException" => tell(
-            ErrorKind::Internal,
-            "the state refuses a request as malformed",
-        ),
-        // 5xx, and whatever else is not known to be final.
+        _ if is_ours => tell(ErrorKind::Internal, "the state's service refuses a request"),
         _ => tell(ErrorKind::Service, "the state's service failed"),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{
     ConsumedCapacity, DeleteRequest, Put, ReturnConsumedCapacity, ReturnValue,
@@ -90,12 +91,11 @@ impl Query {
 
 impl Table {
     /// Sends a request until it succeeds, is refused, or cannot be helped.
-    pub(super) async fn call<T, E, R, M, F>(&self, make: M) -> Result<T, Failure>
+    pub(super) async fn call<T, E, M, F>(&self, make: M) -> Result<T, Failure>
     where
         M: Fn() -> F,
-        F: Future<Output = Result<T, SdkError<E, R>>>,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: Refusal,
-        R: std::fmt::Debug + Send + Sync + 'static,
     {
         let attempt = || async { make().await.map_err(|error| failure::of(error, &self.name)) };
         let delays = ExponentialBuilder::default()

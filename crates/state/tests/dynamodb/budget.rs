@@ -127,7 +127,7 @@ async fn a_transfer_of_bundles_costs_less_than_the_budget() {
     let before = command.consumed();
     assert_eq!(command.progress(&id).await.unwrap(), progress);
     let looking = command.consumed();
-    assert_eq!(looking.writes, before.writes);
+    assert!(looking.writes <= before.writes);
 
     let copying: f64 = gateways.iter().map(|state| state.consumed().writes).sum();
     let total = command.consumed().writes + copying;

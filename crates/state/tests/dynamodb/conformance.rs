@@ -25,9 +25,9 @@ async fn run(endpoint: &Endpoint, seeds: std::ops::Range<u64>, steps: u32) {
         lost += proxy.lost.load(Ordering::Relaxed);
         throttled += proxy.throttled.load(Ordering::Relaxed);
     }
-    println!("{lost} replies lost, {throttled} requests throttled, {coverage:#?}");
-    assert!(lost > 80 && throttled > 10);
-    assert!(coverage.repeated > 100 && coverage.reopened > 8);
+    let met = format!("{lost} replies lost, {throttled} requests throttled, {coverage:#?}");
+    assert!(lost > 80 && throttled > 10, "{met}");
+    assert!(coverage.repeated > 100 && coverage.reopened > 8, "{met}");
     for (operation, result) in [
         ("change", "LeaseLost"),
         ("lease_range", "LeaseLost"),
