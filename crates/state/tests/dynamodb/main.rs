@@ -11,6 +11,7 @@ mod conformance;
 mod failures;
 mod leases;
 mod mutants;
+mod progress;
 mod proxy;
 mod staging;
 mod work;
