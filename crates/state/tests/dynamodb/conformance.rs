@@ -26,8 +26,8 @@ async fn run(endpoint: &Endpoint, seeds: std::ops::Range<u64>, steps: u32) {
         throttled += proxy.throttled.load(Ordering::Relaxed);
     }
     let met = format!("{lost} replies lost, {throttled} requests throttled, {coverage:#?}");
-    assert!(lost > 80 && throttled > 10, "{met}");
-    assert!(coverage.repeated > 100 && coverage.reopened > 8, "{met}");
+    assert!(lost > 50 && throttled > 5, "{met}");
+    assert!(coverage.repeated > 60 && coverage.reopened > 5, "{met}");
     for (operation, result) in [
         ("change", "LeaseLost"),
         ("lease_range", "LeaseLost"),
@@ -50,12 +50,12 @@ async fn run(endpoint: &Endpoint, seeds: std::ops::Range<u64>, steps: u32) {
 
 #[tokio::test]
 async fn random_operations_do_what_the_model_does_on_ministack() {
-    run(&tables().ministack, 0..2, 350).await;
+    run(&tables().ministack, 0..2, 240).await;
 }
 
 #[tokio::test]
 async fn random_operations_do_what_the_model_does_on_dynamodb_local() {
-    run(&tables().dynamodb_local, 2..4, 350).await;
+    run(&tables().dynamodb_local, 2..4, 240).await;
 }
 
 #[tokio::test]
