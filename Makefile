@@ -12,13 +12,13 @@ help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 setup: ## install the test servers and the checking tools (pinned, idempotent)
-	@scripts/setup.sh servers nextest deny
+	@scripts/setup.sh servers dynamodb nextest deny
 
 build: ## build the skyhaul command, optimised
 	cargo build --release -p skyhaul -p skyhaul-gateway
 
 test: ## install the test servers, run every test
-	@scripts/setup.sh servers nextest
+	@scripts/setup.sh servers dynamodb nextest
 	cargo build -p skyhaul -p skyhaul-gateway
 	cargo nextest run --workspace
 	cargo test --quiet --workspace --doc

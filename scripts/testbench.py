@@ -1,9 +1,9 @@
-"""Starts the S3 servers that tests and demo use, and sees to it that nothing survives them.
+"""Starts the servers that tests and demo use, and sees to it that nothing survives them.
 
     testbench.py up --watch PID [--on-disk] [--servers src,dst,odd]
 
-`up` detaches a supervisor, waits until every server has stored an object, and prints one line
-of JSON: {"src": {"url", "access_key", "secret_key", "region", "kind"}, "dst": ..., "odd": ...}.
+`up` detaches a supervisor, waits until every server does its work, and prints one line of
+JSON: {"src": {"url", "access_key", "secret_key", "region", "kind"}, "dst": ..., "odd": ...}.
 The supervisor stops the servers and removes their data when process PID is gone, however it
 went; should the supervisor itself be killed, the kernel kills the servers (Linux).
 
@@ -11,6 +11,11 @@ went; should the supervisor itself be killed, the kernel kills the servers (Linu
                is refused; bucket names beginning with `open-` may be read without signing
     odd        moto, which keeps every key as it is (`a//b`, `foo` beside `foo/bar`), where
                SeaweedFS folds or refuses
+    ministack  MiniStack's DynamoDB: conditional writes and transactions are atomic, and write
+               units are right. (moto's are not: of eight writers at once under one condition
+               two succeed now and then, and every write costs one unit.)
+    dynamodb_local
+               AWS's own emulator, of 2020: checks requests as the service does
 """
 
 import argparse
@@ -99,14 +104,12 @@ class Server:
                 preexec_fn=die_with_parent,
             )
 
-    def serves(self) -> bool:
-        """Whether an object can be stored: a listening port alone does not mean that."""
+    def client(self, service: str):
         import boto3
         import botocore.config
-        import botocore.exceptions
 
-        client = boto3.client(
-            "s3",
+        return boto3.client(
+            service,
             endpoint_url=self.url,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
@@ -118,6 +121,12 @@ class Server:
                 retries={"total_max_attempts": 1},
             ),
         )
+
+    def serves(self) -> bool:
+        """Whether an object can be stored: a listening port alone does not mean that."""
+        import botocore.exceptions
+
+        client = self.client("s3")
         bucket = f"ready-{self.name}"
         try:
             client.create_bucket(Bucket=bucket)
@@ -235,7 +244,60 @@ class Moto(Server):
         return [str(BIN / "python"), str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
 
 
-KINDS = {"src": SeaweedFs, "dst": SeaweedFs, "odd": Moto}
+class DynamoDb(Server):
+    def serves(self) -> bool:
+        """Whether tables can be asked for."""
+        import botocore.exceptions
+
+        try:
+            self.client("dynamodb").list_tables()
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            return False
+        return True
+
+
+class MiniStack(DynamoDb):
+    kind = "ministack"
+
+    def command(self) -> list[str]:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self.port = port
+        return [str(ROOT / ".testbench" / "ministack" / "bin" / "ministack")]
+
+    def environment(self) -> dict[str, str]:
+        home = str(self.directory)
+        port = str(self.port)
+        return {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "HOME": home, "TMPDIR": home}
+
+
+class DynamoDbLocal(DynamoDb):
+    kind = "dynamodb-local"
+
+    def command(self) -> list[str]:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        home = ROOT / ".testbench" / "dynamodb-local"
+        return [
+            "java",
+            "-Xmx512m",
+            f"-Djava.library.path={home / 'DynamoDBLocal_lib'}",
+            "-jar",
+            str(home / "DynamoDBLocal.jar"),
+            "-inMemory",
+            "-sharedDb",
+            "-port",
+            str(port),
+        ]
+
+
+KINDS = {
+    "src": SeaweedFs,
+    "dst": SeaweedFs,
+    "odd": Moto,
+    "ministack": MiniStack,
+    "dynamodb_local": DynamoDbLocal,
+}
 
 
 def data_directory(on_disk: bool) -> pathlib.Path:

@@ -1,4 +1,4 @@
-//! The S3 servers that a test talks to. Under nextest they are started once a run and named by
+//! The servers that a test talks to. Under nextest they are started once a run and named by
 //! `SKYHAUL_TEST_SERVERS`; a test binary started by itself starts its own. Either way they end
 //! with the process that asked for them (`scripts/testbench.py`).
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// One S3 endpoint and credentials that may do everything there.
+/// One endpoint and credentials that may do everything there.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Endpoint {
     /// `http://127.0.0.1:PORT`.
@@ -17,7 +17,7 @@ pub struct Endpoint {
     pub secret_key: String,
     /// Region to sign for.
     pub region: String,
-    /// `seaweedfs` or `moto`.
+    /// `seaweedfs`, `moto`, `ministack` or `dynamodb-local`.
     pub kind: String,
 }
 
@@ -64,17 +64,36 @@ pub struct Servers {
 #[must_use]
 pub fn servers() -> &'static Servers {
     static SERVERS: OnceLock<Servers> = OnceLock::new();
-    SERVERS.get_or_init(|| {
-        let line = std::env::var("SKYHAUL_TEST_SERVERS").unwrap_or_else(|_| start());
-        serde_json::from_str(&line).expect("SKYHAUL_TEST_SERVERS is what testbench.py printed")
-    })
+    SERVERS.get_or_init(|| described("src,dst,odd"))
+}
+
+/// The `DynamoDB` emulators of this run.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Tables {
+    /// `MiniStack`.
+    pub ministack: Endpoint,
+    /// AWS's own.
+    pub dynamodb_local: Endpoint,
+}
+
+/// The `DynamoDB` emulators of this run, started if nobody has.
+#[must_use]
+pub fn tables() -> &'static Tables {
+    static TABLES: OnceLock<Tables> = OnceLock::new();
+    TABLES.get_or_init(|| described("ministack,dynamodb_local"))
+}
+
+fn described<T: serde::de::DeserializeOwned>(names: &str) -> T {
+    let line = std::env::var("SKYHAUL_TEST_SERVERS").unwrap_or_else(|_| start(names));
+    serde_json::from_str(&line).expect("SKYHAUL_TEST_SERVERS is what testbench.py printed")
 }
 
 /// Starts servers that live as long as this process; gives their description.
-fn start() -> String {
+fn start(names: &str) -> String {
     let output = Command::new(crate::python())
         .arg(crate::root().join("scripts/testbench.py"))
         .args(["up", "--watch", &std::process::id().to_string()])
+        .args(["--servers", names])
         .output()
         .expect("python starts");
     assert!(

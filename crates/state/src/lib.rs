@@ -1,9 +1,11 @@
-//! Transfer state behind one trait: SQLite here, DynamoDB with the control plane. One model-based
-//! suite checks every backend.
+//! Transfer state behind one trait: SQLite on one machine, DynamoDB with the control plane. One
+//! model-based suite checks every backend.
 
 mod calls;
+mod dynamodb;
 mod fault;
 pub mod operation;
+mod rules;
 pub mod segments;
 pub mod service;
 mod sqlite;
@@ -11,6 +13,7 @@ pub mod state;
 pub mod suite;
 
 pub use calls::Calls;
+pub use dynamodb::{Consumed, DynamoDbState};
 pub use segments::{SegmentKind, SegmentStore, Segments};
 pub use sqlite::SqliteState;
 pub use state::*;

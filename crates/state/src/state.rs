@@ -456,7 +456,7 @@ pub trait TransferState: Debug + Send + Sync {
     /// Gives a range back. One that is free since then, or listed, is no error.
     async fn release_range(&self, id: &TransferId, range: RangeId, lease: &Lease) -> Result<()>;
 
-    /// Segments that the listing wrote, of one kind.
+    /// Segments that the listing wrote, of one kind, in no order that means anything.
     async fn list_segments(&self, id: &TransferId, kind: ListSegmentKind) -> Result<Vec<String>>;
 
     /// How many shards a transfer's groups are spread over.

@@ -25,22 +25,6 @@ pub(super) enum Failure {
 pub(super) type Outcome<T> = std::result::Result<T, Failure>;
 
 impl Failure {
-    pub(super) fn not_found(what: &str, object: impl Into<String>) -> Self {
-        Error::control(ErrorKind::NotFound, format!("{what} is not in the state"))
-            .object(object)
-            .into()
-    }
-
-    pub(super) fn lease_lost(message: &str, object: impl Into<String>) -> Self {
-        Error::control(ErrorKind::LeaseLost, message)
-            .object(object)
-            .into()
-    }
-
-    pub(super) fn invalid(message: &str, object: impl Into<String>) -> Self {
-        Error::invalid(message).object(object).into()
-    }
-
     /// The project's error, with the database's path where the database is to blame.
     pub(super) fn at(self, path: &Path) -> Error {
         match self {

@@ -3,16 +3,13 @@
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
-use skyhaul_model::segment::MAX_GROUP_CHUNKS;
 use skyhaul_model::{HolderId, TransferId};
 
 use super::column::{Json, json, signed, unsigned};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::totals::Totals;
 use super::uploads;
-use crate::{GroupRow, NewGroup, Record};
-
-const TAKEN: &str = "somebody else holds this group";
+use crate::{GroupRow, NewGroup, Record, rules};
 
 /// One record that was applied: what tells its repetition from an overlap.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +63,7 @@ impl Stored {
         )?
         .query_row(params![id.as_str(), group.range.0, group.ordinal], read)
         .optional()?
-        .ok_or_else(|| Failure::not_found("this group", name(id, group)))
+        .ok_or_else(|| rules::no_group(id, group).into())
     }
 
     fn save(&self, tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
@@ -102,14 +99,10 @@ impl Stored {
 
     /// Whether no later lease was given than this one.
     fn is_latest(&self, lease: &Lease) -> bool {
-        self.row
-            .lease
-            .as_ref()
-            .is_some_and(|held| held.fence == lease.fence && held.holder == lease.holder)
+        rules::is_same(self.row.lease.as_ref(), lease)
     }
 
-    /// Whether this lease counts. The counter tells observers that the holder lives; writes are
-    /// fenced by the number alone.
+    /// Whether this lease counts.
     fn is_held(&self, lease: &Lease) -> bool {
         self.row.status == GroupStatus::Leased && self.is_latest(lease)
     }
@@ -121,12 +114,8 @@ impl Stored {
     }
 }
 
-fn name(id: &TransferId, group: GroupId) -> String {
-    format!("{id}, group {group}")
-}
-
 fn lost<T>(id: &TransferId, group: GroupId) -> Outcome<T> {
-    Err(Failure::lease_lost(TAKEN, name(id, group)))
+    Err(rules::group_taken(id, group).into())
 }
 
 /// Appends a group; `totals` are saved by the caller.
@@ -138,13 +127,7 @@ pub(super) fn insert(
     ordinal: u32,
     new: &NewGroup,
 ) -> Outcome<()> {
-    let group = GroupId { range, ordinal };
-    if new.chunks == 0 || new.chunks as usize > MAX_GROUP_CHUNKS {
-        return Err(Failure::invalid(
-            "a group of no or too many chunks",
-            name(id, group),
-        ));
-    }
+    rules::new_groups(id, range, ordinal, std::slice::from_ref(new))?;
     tx.prepare_cached(
         "INSERT INTO groups VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, 0, 0, 0, ?9, '[]')",
     )?
@@ -284,19 +267,8 @@ pub(super) fn record(
     if !stored.is_held(lease) {
         return lost(id, group);
     }
-    let full = Bitmap::full(stored.row.chunks);
-    if applied.done.count() == 0 || applied.done.intersection(full) != applied.done {
-        return Err(Failure::invalid(
-            "a record of no or unknown chunks",
-            name(id, group),
-        ));
-    }
-    if applied.done.intersection(stored.row.done).count() > 0 {
-        return Err(Failure::invalid(
-            "a record of chunks that are done",
-            name(id, group),
-        ));
-    }
+    let (chunks, was) = (stored.row.chunks, stored.row.done);
+    rules::record(id, group, chunks, was, applied.done)?;
     let ended_here = match &record.supersede {
         Some((key, result)) => uploads::supersede(tx, id, key, result.as_ref())?,
         None => true,
@@ -314,7 +286,7 @@ pub(super) fn record(
     row.done = row.done.union(applied.done);
     row.counts += record.counts;
     row.receipts.extend(applied.receipts.clone());
-    if row.done == full {
+    if row.done == Bitmap::full(row.chunks) {
         row.status = GroupStatus::Done;
         totals.groups_done += 1;
     }

@@ -1,17 +1,15 @@
 //! Rows of listing ranges, and the segments that their listing wrote.
 
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
-use sha2::{Digest as _, Sha256};
 use skyhaul_model::group::{Lease, RangeId};
 use skyhaul_model::{HolderId, TransferId};
 
 use super::column::{Json, json, signed, unsigned};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::groups;
 use super::totals::Totals;
+use crate::rules::{self, RangeLease};
 use crate::{ListCounts, ListSegmentKind, Publication, RangeRow};
-
-const TAKEN: &str = "somebody else lists this range";
 
 /// A row with what the trait does not show.
 struct Stored {
@@ -77,7 +75,7 @@ impl Stored {
         tx.prepare_cached("SELECT * FROM ranges WHERE transfer = ?1 AND id = ?2")?
             .query_row(params![id.as_str(), range.0], read)
             .optional()?
-            .ok_or_else(|| Failure::not_found("this range", name(id, range)))
+            .ok_or_else(|| rules::no_range(id, range).into())
     }
 
     fn save(&self, tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
@@ -115,19 +113,6 @@ impl Stored {
             counter: 0,
         });
     }
-
-    /// Whether this is the lease that counts. The counter tells observers that the holder lives;
-    /// writes are fenced by the number alone.
-    fn is_held(&self, lease: &Lease) -> bool {
-        self.row
-            .lease
-            .as_ref()
-            .is_some_and(|held| held.fence == lease.fence && held.holder == lease.holder)
-    }
-}
-
-fn name(id: &TransferId, range: RangeId) -> String {
-    format!("{id}, range {}", range.0)
 }
 
 pub(super) fn insert_first(tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {
@@ -148,27 +133,9 @@ pub(super) fn lease(
     seen: Option<&Lease>,
 ) -> Outcome<RangeRow> {
     let mut stored = Stored::load(tx, id, range)?;
-    if stored.row.done {
-        return Err(Failure::lease_lost(
-            "this range is listed already",
-            name(id, range),
-        ));
-    }
-    if let Some(held) = &stored.row.lease {
-        let repeated = held.holder == holder
-            && held.counter == 0
-            && seen.is_none_or(|seen| held.fence > seen.fence);
-        if repeated {
-            return Ok(stored.row);
-        }
-        if seen != Some(held) {
-            return Err(Failure::lease_lost(TAKEN, name(id, range)));
-        }
-    } else if seen.is_some_and(|seen| seen.fence > stored.fence) {
-        return Err(Failure::lease_lost(
-            "the lease that was seen never was",
-            name(id, range),
-        ));
+    match rules::lease_range(id, &stored.row, stored.fence, &holder, seen)? {
+        RangeLease::Repeated => return Ok(stored.row),
+        RangeLease::Granted => {}
     }
     stored.grant(holder);
     stored.save(tx, id)?;
@@ -183,27 +150,15 @@ pub(super) fn publish(
     publication: Publication,
 ) -> Outcome<RangeRow> {
     let mut stored = Stored::load(tx, id, range)?;
-    let digest = digest(lease, &publication)?;
+    let digest = rules::digest(lease, &publication)?;
     if stored.published.as_ref() == Some(&digest) && stored.fence == lease.fence {
         return Ok(stored.row);
     }
-    if !stored.is_held(lease) {
-        return Err(Failure::lease_lost(TAKEN, name(id, range)));
+    if !rules::is_same(stored.row.lease.as_ref(), lease) {
+        return Err(rules::range_taken(id, range).into());
     }
+    rules::publish(id, &stored.row, &publication)?;
     let row = &mut stored.row;
-    // `None` is before every key.
-    if publication.cursor < row.cursor {
-        return Err(Failure::invalid(
-            "a publication moves the cursor back",
-            name(id, range),
-        ));
-    }
-    if row.upto.is_some() && publication.cursor > row.upto {
-        return Err(Failure::invalid(
-            "a publication leaves its range",
-            name(id, range),
-        ));
-    }
     let mut totals = Totals::load(tx, id)?;
     for new in &publication.groups {
         groups::insert(tx, id, &mut totals, range, row.next_group, new)?;
@@ -230,19 +185,6 @@ pub(super) fn publish(
     Ok(stored.row)
 }
 
-/// Tells a repetition from the next publication.
-fn digest(lease: &Lease, publication: &Publication) -> Outcome<String> {
-    let Publication {
-        cursor,
-        groups,
-        segments,
-        counts,
-        done,
-    } = publication;
-    let json = serde_json::to_vec(&(lease, cursor, groups, segments, counts, done))?;
-    Ok(hex::encode(&Sha256::digest(&json)[..16]))
-}
-
 pub(super) fn split(
     tx: &Transaction<'_>,
     id: &TransferId,
@@ -265,17 +207,11 @@ pub(super) fn split(
     if let Some(child) = repeated {
         return Ok((stored.row, child.row));
     }
-    if !stored.is_held(lease) {
-        return Err(Failure::lease_lost(TAKEN, name(id, range)));
+    if !rules::is_same(stored.row.lease.as_ref(), lease) {
+        return Err(rules::range_taken(id, range).into());
     }
+    rules::cut(id, &stored.row, &at)?;
     let at = Some(at);
-    let inside = stored.row.cursor < at && (stored.row.upto.is_none() || at < stored.row.upto);
-    if !inside {
-        return Err(Failure::invalid(
-            "a cut outside of what is left to list",
-            name(id, range),
-        ));
-    }
     let mut totals = Totals::load(tx, id)?;
     let mut child = Stored::new(
         RangeId(totals.next_range),
@@ -301,14 +237,14 @@ pub(super) fn release(
     lease: &Lease,
 ) -> Outcome<()> {
     let mut stored = Stored::load(tx, id, range)?;
-    if stored.is_held(lease) {
+    if rules::is_same(stored.row.lease.as_ref(), lease) {
         stored.row.lease = None;
         stored.save(tx, id)
     } else if stored.row.lease.is_none() && stored.fence == lease.fence {
         // Given back already, or listed to its end.
         Ok(())
     } else {
-        Err(Failure::lease_lost(TAKEN, name(id, range)))
+        Err(rules::range_taken(id, range).into())
     }
 }
 

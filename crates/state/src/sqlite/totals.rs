@@ -6,7 +6,8 @@ use skyhaul_model::TransferId;
 use skyhaul_model::group::Counts;
 
 use super::column::{Json, json, signed, unsigned};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
+use crate::rules;
 
 /// See the table.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +42,7 @@ impl Totals {
                 })
             })
             .optional()?
-            .ok_or_else(|| Failure::not_found("this transfer", id.as_str()))
+            .ok_or_else(|| rules::no_transfer(id).into())
     }
 
     pub(super) fn save(&self, tx: &Transaction<'_>, id: &TransferId) -> Outcome<()> {

@@ -1,15 +1,14 @@
 //! Rows of transfers.
 
-use jiff::Timestamp;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{Error, TransferId};
 
 use super::column::{Json, json, signed, unsigned};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::ranges;
 use super::totals::Totals;
-use crate::{Phase, Progress, Submitted, TransferChange, TransferRow, TransferStatus};
+use crate::{Progress, Submitted, TransferChange, TransferRow, rules};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<TransferRow> {
     let id: String = row.get("id")?;
@@ -35,13 +34,7 @@ fn find(tx: &Transaction<'_>, id: &TransferId) -> Outcome<Option<TransferRow>> {
 }
 
 pub(super) fn load(tx: &Transaction<'_>, id: &TransferId) -> Outcome<TransferRow> {
-    find(tx, id)?.ok_or_else(|| {
-        Failure::Refused(
-            Error::control(skyhaul_model::ErrorKind::NotFound, "no such transfer")
-                .object(id.as_str())
-                .hint("`skyhaul status` lists the transfers"),
-        )
-    })
+    find(tx, id)?.ok_or_else(|| rules::no_transfer(id).into())
 }
 
 pub(super) fn all(tx: &Transaction<'_>) -> Outcome<Vec<TransferRow>> {
@@ -61,25 +54,10 @@ pub(super) fn submit(
         return if row.fingerprint == fingerprint {
             Ok(Submitted::Existing(row))
         } else {
-            Err(Failure::invalid(
-                "this id belongs to a transfer with other settings",
-                id.as_str(),
-            ))
+            Err(rules::other_spec(&id).into())
         };
     }
-    let now = Timestamp::now();
-    let row = TransferRow {
-        id,
-        spec,
-        fingerprint,
-        status: TransferStatus::Running,
-        phase: Phase::Copy,
-        attempt: 1,
-        created: now,
-        updated: now,
-        error: None,
-        revision: 0,
-    };
+    let row = rules::new_transfer(id, spec);
     tx.prepare_cached("INSERT INTO transfers VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?
         .execute(params![
             row.id.as_str(),
@@ -106,17 +84,9 @@ pub(super) fn change(
 ) -> Outcome<TransferRow> {
     let mut row = load(tx, id)?;
     if row.revision != revision {
-        return Err(Failure::lease_lost(
-            "somebody else changed this transfer",
-            id.as_str(),
-        ));
+        return Err(rules::changed_meanwhile(id).into());
     }
-    row.status = change.status.unwrap_or(row.status);
-    row.phase = change.phase.unwrap_or(row.phase);
-    row.attempt = change.attempt.unwrap_or(row.attempt);
-    row.error = change.error.unwrap_or(row.error);
-    row.updated = Timestamp::now();
-    row.revision += 1;
+    rules::change(&mut row, change);
     tx.prepare_cached(
         "UPDATE transfers SET status = ?2, phase = ?3, attempt = ?4, updated = ?5, error = ?6, \
          revision = ?7 WHERE id = ?1",

@@ -5,10 +5,10 @@ use skyhaul_model::TransferId;
 use skyhaul_model::group::GroupId;
 
 use super::column::{Json, json};
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::totals::Totals;
 use super::transfers;
-use crate::{NewUpload, UploadKey, UploadResult, UploadRow, UploadStatus};
+use crate::{NewUpload, UploadKey, UploadResult, UploadRow, UploadStatus, rules};
 
 fn read(row: &Row<'_>) -> rusqlite::Result<UploadRow> {
     let result: Option<Json<UploadResult>> = row.get("result")?;
@@ -46,7 +46,7 @@ pub(super) fn find(
 }
 
 fn load(tx: &Transaction<'_>, id: &TransferId, key: &UploadKey) -> Outcome<UploadRow> {
-    find(tx, id, key)?.ok_or_else(|| Failure::not_found("an upload of this object", &key.key))
+    find(tx, id, key)?.ok_or_else(|| rules::no_upload(key).into())
 }
 
 fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
@@ -148,24 +148,10 @@ pub(super) fn advance(
     to: UploadStatus,
     result: Option<&UploadResult>,
 ) -> Outcome<bool> {
-    if result.is_some() && !is_ended(to) {
-        return Err(Failure::invalid(
-            "a result for an upload that does not end",
-            &key.key,
-        ));
-    }
+    rules::result(key, to, result)?;
     let mut row = load(tx, id, key)?;
-    if row.status == to {
-        return Ok(true);
-    }
-    if !from.contains(&row.status) {
-        return Ok(false);
-    }
-    if is_ended(row.status) && !is_ended(to) {
-        return Err(Failure::invalid(
-            "an upload that ended cannot go on",
-            &key.key,
-        ));
+    if !rules::advance(key, row.status, from, to)? {
+        return Ok(row.status == to);
     }
     end(tx, id, &mut row, to, result)?;
     Ok(true)
@@ -179,15 +165,11 @@ pub(super) fn supersede(
     result: Option<&UploadResult>,
 ) -> Outcome<bool> {
     let mut row = load(tx, id, key)?;
-    if is_ended(row.status) {
+    if !row.status.is_under_way() {
         return Ok(false);
     }
     end(tx, id, &mut row, UploadStatus::Superseded, result)?;
     Ok(true)
-}
-
-fn is_ended(status: UploadStatus) -> bool {
-    !matches!(status, UploadStatus::Intent | UploadStatus::Open)
 }
 
 /// Sets status and result. A result is set once, in an ended status that is never left again: it

@@ -190,6 +190,11 @@ async fn perform(operation: &Operation, state: &dyn TransferState) -> Answer<Rep
         Reply::Submitted(is_new, row) => Reply::Submitted(is_new, Box::new(timeless(*row))),
         Reply::Transfer(row) => Reply::Transfer(Box::new(timeless(*row))),
         Reply::Transfers(rows) => Reply::Transfers(rows.into_iter().map(timeless).collect()),
+        // In no order that means anything.
+        Reply::Pointers(mut pointers) => {
+            pointers.sort();
+            Reply::Pointers(pointers)
+        }
         other => other,
     })
 }

@@ -140,10 +140,12 @@ impl Model {
                 Reply::Nothing
             }
             Operation::ListSegments(id, kind) => {
-                Reply::Pointers(self.transfers.get(&id).map_or_else(Vec::new, |transfer| {
+                let mut pointers = self.transfers.get(&id).map_or_else(Vec::new, |transfer| {
                     let of_kind = transfer.segments.iter().filter(|(of, _)| *of == kind);
                     of_kind.map(|(_, pointer)| pointer.clone()).collect()
-                }))
+                });
+                pointers.sort();
+                Reply::Pointers(pointers)
             }
             Operation::Claim(id, shard, holder, after) => {
                 self.shard(shard)?;
