@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
-use skyhaul_state::{ControlAddress, GatewayRow, TransferState};
+use skyhaul_state::{ControlAddress, GatewayRole, GatewayRow, TransferState};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -27,6 +27,7 @@ pub(crate) struct Own {
     pub(crate) name: String,
     pub(crate) address: Option<String>,
     pub(crate) holder: Option<HolderId>,
+    pub(crate) role: GatewayRole,
     pub(crate) control: Option<ControlAddress>,
 }
 
@@ -104,6 +105,7 @@ impl Directory {
             wire_bytes: traffic.wire.load(Ordering::Relaxed),
             passed_bytes: traffic.passed.load(Ordering::Relaxed),
             written_bytes: traffic.written.load(Ordering::Relaxed),
+            role: Some(own.role),
             draining: node.is_draining(),
             told: Some(Timestamp::now()),
             control: own.control.clone(),

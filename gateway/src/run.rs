@@ -10,7 +10,7 @@ use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::{Error, Result};
 use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{Phase, Segments, TransferState};
+use skyhaul_state::{GatewayRole, Phase, Segments, TransferState};
 use skyhaul_stores::open;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -44,6 +44,7 @@ pub async fn run(config: Config, orders: Orders) -> Result<()> {
     let state: Arc<dyn TransferState> = Arc::new(state);
     let data = config.data()?;
     let claims = !config.routes.is_empty();
+    let relays = data.is_none();
     let destinations = (data.is_some() && !claims).then(|| {
         let hosting = Hosting::new(Arc::clone(&state), config.limits.max_memory);
         Arc::new(hosting) as Arc<dyn Destinations>
@@ -80,6 +81,13 @@ pub async fn run(config: Config, orders: Orders) -> Result<()> {
         name: config.name.clone(),
         address,
         holder: None,
+        role: if claims {
+            GatewayRole::Source
+        } else if relays {
+            GatewayRole::Relay
+        } else {
+            GatewayRole::Destination
+        },
         control: None,
     };
     // The destination is asked what it is over connections that the directory makes.

@@ -264,11 +264,11 @@ fn limits(limits: &Limits, pairs: usize) -> LimitsConfig {
 
 /// Waits until every group is done, and shows how far they are.
 async fn copied(engine: &Engine) -> Result<()> {
-    let before = crate::drive::bytes_so_far(engine).await?;
+    let before = crate::drive::bytes_so_far(&*engine.state, &engine.id).await?;
     let mut shown = 0;
     loop {
         let progress = engine.state.progress(&engine.id).await?;
-        let bytes = crate::drive::bytes_so_far(engine).await?;
+        let bytes = crate::drive::bytes_so_far(&*engine.state, &engine.id).await?;
         let new = bytes.saturating_sub(before).saturating_sub(shown);
         engine.meter.add_bytes(new);
         shown += new;

@@ -8,6 +8,7 @@ mod drive;
 pub mod embedded;
 pub mod fleet;
 mod home;
+pub mod inspect;
 mod ls;
 mod plan;
 mod report;
