@@ -1,6 +1,9 @@
 //! The table of `skyhaul top`, as lines.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use skyhaul_gateway::control::replies::{Connection, Direction};
 use skyhaul_workflow::inspect::top::{ByState, GatewayInfo, Snapshot};
 
 use super::text;
@@ -59,6 +62,42 @@ pub(crate) fn lines(snapshot: &Snapshot, speed: Option<f64>) -> Vec<String> {
         ));
     }
     lines.extend(snapshot.gateways.iter().map(gateway));
+    lines.extend(paths(&snapshot.gateways));
+    lines
+}
+
+/// What goes over the connections of each two neighbours, told by the one that made them.
+fn paths(gateways: &[GatewayInfo]) -> Vec<String> {
+    let mut all: BTreeMap<(&str, &str), Vec<&Connection>> = BTreeMap::new();
+    for gateway in gateways {
+        let links = gateway.links.iter().flatten();
+        for link in links.filter(|link| link.direction == Direction::Out) {
+            let peer = link.peer.as_deref().unwrap_or(&link.gateway);
+            all.entry((&gateway.name, peer)).or_default().push(link);
+        }
+    }
+    let mut lines = Vec::new();
+    if !all.is_empty() {
+        lines.push(String::new());
+        lines.push(format!(
+            "{:<24} {:>5} {:>12} {:>10} {:>10}",
+            "PATH", "LINKS", "THROUGHPUT", "UNDER WAY", "PING"
+        ));
+    }
+    for ((from, to), links) in all {
+        let way = format!("{} -> {}", text::printable(from), text::printable(to));
+        let speed: f64 = links.iter().map(|link| link.sent_bytes_per_s).sum();
+        let under_way = links.iter().map(|link| link.bytes_under_way).sum();
+        let pings = links.iter().filter_map(|link| link.round_trip_ms);
+        let ping = pings.min_by(f64::total_cmp);
+        let ping = ping.map_or("-".to_owned(), |ping| format!("{ping:.1} ms"));
+        lines.push(format!(
+            "{way:<24} {:>5} {:>12} {:>10} {ping:>10}",
+            links.len(),
+            text::speed(speed),
+            text::size(under_way),
+        ));
+    }
     lines
 }
 
@@ -80,11 +119,28 @@ fn gateway(of: &GatewayInfo) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skyhaul_gateway::control::replies::Direction;
     use skyhaul_model::TransferId;
     use skyhaul_state::{GatewayRole, Phase, TransferStatus};
     use skyhaul_workflow::inspect::top::GatewayState;
 
     use super::*;
+
+    fn link(connection: u64) -> Connection {
+        Connection {
+            connection,
+            peer: Some("dst-1".to_owned()),
+            gateway: "00".to_owned(),
+            direction: Direction::Out,
+            sent_bytes: 1,
+            received_bytes: 1,
+            sent_bytes_per_s: 512.0,
+            received_bytes_per_s: 0.0,
+            bytes_under_way: 1024,
+            round_trip_ms: Some(connection as f64),
+            draining: false,
+        }
+    }
 
     #[test]
     fn a_table_says_how_far_it_is_and_who_works() {
@@ -100,6 +156,7 @@ mod tests {
             wire_bytes: 1 << 10,
             passed_bytes: 0,
             written_bytes: 0,
+            links: Some([1, 2].map(link).to_vec()),
         };
         let snapshot = Snapshot {
             id: id.clone(),
@@ -129,5 +186,10 @@ mod tests {
         let row: Vec<_> = lines[7].split_whitespace().collect();
         assert_eq!(row[..5], ["src-1", "source", "draining", "0.25s", "3"]);
         assert_eq!(lines[6].len(), lines[7].len(), "{lines:#?}");
+        let row: Vec<_> = lines[10].split_whitespace().collect();
+        let wanted = [
+            "src-1", "->", "dst-1", "2", "1.0", "KiB/s", "2.0", "KiB", "1.0", "ms",
+        ];
+        assert_eq!(row, wanted);
     }
 }

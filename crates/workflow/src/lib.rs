@@ -15,6 +15,7 @@ mod report;
 pub mod request;
 pub mod settings;
 pub mod summary;
+mod tokens;
 mod verify;
 
 pub use embedded::Embedded;

@@ -20,6 +20,7 @@ use super::{complete, uploads};
 use crate::budget::Demand;
 use crate::engine::Engine;
 use crate::listing::pack;
+use crate::trace;
 
 /// The term of leases where nobody else could take them.
 const TERM: Duration = Duration::from_mins(1);
@@ -138,8 +139,10 @@ impl Work {
             {
                 let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
                 let demand = engine.budget.demand();
-                running
-                    .spawn(async move { (index, chunk(&engine, &segment, index, demand).await) });
+                let (trace, id) = (Arc::clone(&engine.trace), (self.row.id, index));
+                running.spawn(trace.work(id, async move {
+                    (index, chunk(&engine, &segment, index, demand).await)
+                }));
             }
             drop(demand.take());
             if running.is_empty() {
@@ -234,6 +237,9 @@ impl Work {
                     regroup: tasks,
                 }) => {
                     for outcome in outcomes {
+                        if outcome.action == Action::Failed {
+                            self.engine.trace.failed(self.row.id, index);
+                        }
                         counts += count(&outcome);
                         receipts.push(ReceiptRecord::Object(outcome));
                     }
@@ -253,7 +259,10 @@ impl Work {
                 }
                 Ok(ChunkEnd::Part(PartEnd::ObjectEnded)) => done.insert(index),
                 Ok(ChunkEnd::Part(end)) => special.push((index, end)),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => {
+                    self.engine.trace.failed(self.row.id, index);
+                    first_error = first_error.or(Some(error));
+                }
             }
         }
         if done.count() > 0 {
@@ -280,11 +289,12 @@ impl Work {
     }
 
     async fn put(&mut self, record: Record) -> Result<()> {
-        let (engine, asked) = (&self.engine, Instant::now());
+        let (engine, asked, done) = (&self.engine, Instant::now(), record.done);
         self.row = engine
             .state
             .record(&engine.id, self.row.id, &self.lease, record)
             .await?;
+        engine.trace.recorded(self.row.id, done);
         self.renewed = asked;
         Ok(())
     }
@@ -318,6 +328,7 @@ impl Work {
         let (follow_up, result) = match end {
             PartEnd::BeginAnew(next) => (follow_up(&self.engine, vec![*next]).await?, None),
             PartEnd::Failed(error) => {
+                self.engine.trace.failed(self.row.id, index);
                 let outcome = object::failure(&task, &error);
                 let result = UploadResult {
                     counts: count(&outcome),
@@ -479,12 +490,12 @@ async fn bundle(
         {
             let (engine, segment) = (Arc::clone(engine), Arc::clone(segment));
             let demand = engine.budget.demand();
-            running.spawn(async move {
+            running.spawn(trace::inherit(async move {
                 let task = &segment.objects[index as usize];
                 let _permit = engine.budget.acquire(task.size).await;
                 drop(demand);
                 object::copy(&engine, task).await
-            });
+            }));
         }
         drop(demand.take());
         let Some(joined) = running.join_next().await else {

@@ -1,17 +1,20 @@
 //! How far a transfer and its gateways are at a moment.
 
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use skyhaul_gateway::control::client;
+use skyhaul_gateway::control::replies::{Connection, Connections};
 use skyhaul_model::group::GroupStatus;
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::{
     GatewayRole, GatewayRow, Phase, Progress, TransferRow, TransferState, TransferStatus,
 };
 
-use crate::drive;
 use crate::embedded::Embedded;
+use crate::{drive, tokens};
 
 /// Rows read at a time.
 const PAGE: usize = 256;
@@ -67,6 +70,8 @@ pub struct GatewayInfo {
     pub passed_bytes: u64,
     /// Bytes that it wrote to a store.
     pub written_bytes: u64,
+    /// Its connections, as it tells of them over its control API; null: it cannot be asked.
+    pub links: Option<Vec<Connection>>,
 }
 
 /// A transfer at a moment.
@@ -116,9 +121,15 @@ impl Embedded {
         let leased = Leased::of(&*state, id).await?;
         let now = Timestamp::now();
         let rows = state.gateways(id).await?;
+        let folder = home.transfer_dir(id).join("gateways");
+        let links = rows.iter().map(|row| links(row, &folder, active));
+        let links = futures::future::join_all(links).await;
+        let rows = rows.iter().zip(links);
         let gateways = rows
-            .iter()
-            .map(|row| gateway(row, &leased, active, now))
+            .map(|(row, links)| GatewayInfo {
+                links,
+                ..gateway(row, &leased, active, now)
+            })
             .collect();
         Ok(snapshot(&row, &progress, bytes, &leased, active, gateways))
     }
@@ -157,6 +168,19 @@ impl Leased {
     }
 }
 
+/// What a gateway says of its connections, if it is there and can be asked.
+async fn links(row: &GatewayRow, folder: &Path, active: bool) -> Option<Vec<Connection>> {
+    let control = row.control.as_ref().filter(|_| active)?;
+    let token = tokens::read(folder, &row.name)?;
+    match client::get::<Connections>(control, &token, "/connections").await {
+        Ok(reply) => Some(reply.connections),
+        Err(error) => {
+            tracing::debug!(gateway = row.name, "cannot be asked: {error}");
+            None
+        }
+    }
+}
+
 fn gateway(row: &GatewayRow, leased: &Leased, active: bool, now: Timestamp) -> GatewayInfo {
     let age = row.told.map(|told| now.duration_since(told).as_secs_f64());
     let age = age.map(|age| age.max(0.0));
@@ -179,6 +203,7 @@ fn gateway(row: &GatewayRow, leased: &Leased, active: bool, now: Timestamp) -> G
         wire_bytes: row.wire_bytes,
         passed_bytes: row.passed_bytes,
         written_bytes: row.written_bytes,
+        links: None,
     }
 }
 
