@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
+use skyhaul_engine::trace::{self, Stage};
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -194,6 +195,7 @@ impl Out<'_> {
             writer.write(&plain, &mut segment);
             self.send(segment, last).await.map_err(broken)?;
             if last {
+                trace::reached(Stage::Sent);
                 return Ok(());
             }
         }

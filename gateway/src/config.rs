@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use skyhaul_model::{Error, Result, TransferId};
 
 use crate::body::Compress;
+use crate::control::ControlConfig;
 use crate::routes::Route;
 use crate::secret::{DataSecret, MembershipSecret};
 use crate::wire::header::Cipher;
@@ -44,6 +45,9 @@ pub struct Config {
     pub compress: Compress,
     /// Bounds.
     pub limits: LimitsConfig,
+    /// Whether it lets itself be looked into.
+    #[serde(default)]
+    pub control: Option<ControlConfig>,
 }
 
 /// Where the state is.

@@ -1,18 +1,18 @@
 //! Who is in the dataplane, by the state: a gateway tells of itself there, and finds the others.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
-use skyhaul_state::{ControlAddress, GatewayRow, TransferState};
+use skyhaul_state::{ControlAddress, GatewayRole, GatewayRow, TransferState};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::GatewayId;
-use crate::node::Node;
+use crate::node::{Node, lock};
 use crate::routes::Names;
 
 /// How often the others are looked for.
@@ -27,6 +27,7 @@ pub(crate) struct Own {
     pub(crate) name: String,
     pub(crate) address: Option<String>,
     pub(crate) holder: Option<HolderId>,
+    pub(crate) role: GatewayRole,
     pub(crate) control: Option<ControlAddress>,
 }
 
@@ -35,6 +36,8 @@ pub(crate) struct Own {
 pub(crate) struct Directory {
     addresses: watch::Sender<HashMap<String, String>>,
     names: watch::Sender<Names>,
+    /// All who told of themselves, also those that drain.
+    known: Mutex<HashMap<GatewayId, String>>,
     beats: AtomicU64,
 }
 
@@ -43,12 +46,18 @@ impl Directory {
         Arc::new(Self {
             addresses: watch::Sender::default(),
             names: watch::Sender::default(),
+            known: Mutex::default(),
             beats: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn names(&self) -> watch::Receiver<Names> {
         self.names.subscribe()
+    }
+
+    /// What a gateway is called, once it is known.
+    pub(crate) fn name_of(&self, gateway: &GatewayId) -> Option<String> {
+        lock(&self.known).get(gateway).cloned()
     }
 
     /// Where a gateway is, as soon as that is known.
@@ -104,6 +113,7 @@ impl Directory {
             wire_bytes: traffic.wire.load(Ordering::Relaxed),
             passed_bytes: traffic.passed.load(Ordering::Relaxed),
             written_bytes: traffic.written.load(Ordering::Relaxed),
+            role: Some(own.role),
             draining: node.is_draining(),
             told: Some(Timestamp::now()),
             control: own.control.clone(),
@@ -121,6 +131,10 @@ impl Directory {
         self.tell(state, transfer, node, own).await?;
         let rows = state.gateways(transfer).await?;
         let id = |row: &GatewayRow| GatewayId::parse(&row.gateway);
+        *lock(&self.known) = rows
+            .iter()
+            .filter_map(|row| Some((id(row)?, row.name.clone())))
+            .collect();
         // Who drains is on no way any more.
         let names: Names = rows
             .iter()

@@ -5,6 +5,7 @@ mod ask;
 mod body;
 mod call;
 pub mod config;
+pub mod control;
 mod directory;
 mod hosting;
 pub mod id;

@@ -82,6 +82,8 @@ pub(crate) struct Link {
     passing: mpsc::UnboundedSender<Passing>,
     notices: mpsc::Sender<Header>,
     credit: Semaphore,
+    /// What the peer allowed to be under way to it.
+    allowed: usize,
     waiting: AtomicUsize,
     gathered: AtomicU32,
     /// What the peer has sent and got no credit back for.
@@ -114,13 +116,15 @@ impl Link {
         let (segments, segments_out) = mpsc::channel(1);
         let (passing, passing_out) = mpsc::unbounded_channel();
         let (notices, notices_out) = mpsc::channel(MOST_WAITING);
+        let allowed = (agreed.peer.credit as usize).min(MOST_CREDIT);
         let link = Self {
             peer: agreed.peer.gateway,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             segments,
             passing,
             notices,
-            credit: Semaphore::new((agreed.peer.credit as usize).min(MOST_CREDIT)),
+            credit: Semaphore::new(allowed),
+            allowed,
             waiting: AtomicUsize::new(0),
             gathered: AtomicU32::new(0),
             under_way: AtomicU32::new(0),
@@ -178,6 +182,11 @@ impl Link {
     pub(crate) fn bytes(&self) -> (u64, u64) {
         let read = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
         (read(&self.sent), read(&self.received))
+    }
+
+    /// Bytes that were sent and for which no credit came back.
+    pub(crate) fn under_way_to_peer(&self) -> usize {
+        self.allowed.saturating_sub(self.credit.available_permits())
     }
 
     /// How long the last answered ping was under way, there and back.

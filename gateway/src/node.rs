@@ -266,6 +266,11 @@ impl Node {
         }
     }
 
+    /// How many requests are worked on.
+    pub(crate) fn requests(&self) -> usize {
+        MOST_REQUESTS - self.serving.available_permits()
+    }
+
     /// All links, as they are now.
     pub(crate) fn links(&self) -> Vec<Arc<Link>> {
         lock(&self.links).values().flatten().cloned().collect()

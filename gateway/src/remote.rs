@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use skyhaul_engine::trace::{self, Stage};
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{
@@ -184,6 +185,7 @@ impl RemoteStore {
             call,
         };
         let node = self.routes.node();
+        trace::takes(chosen.hops());
         let asked = node.ask(chosen.path.clone(), sealing, request, body);
         match asked.await {
             Ok(Reply::Failed(fault)) => Err(fault.into()),
@@ -193,7 +195,12 @@ impl RemoteStore {
                 }
                 Err(error)
             }
-            reply => reply,
+            reply => {
+                if let Ok(Reply::Put(_) | Reply::Part(_)) = reply {
+                    trace::reached(Stage::Acknowledged);
+                }
+                reply
+            }
         }
     }
 }

@@ -66,6 +66,11 @@ impl Drop for Chosen<'_> {
 }
 
 impl Chosen<'_> {
+    /// The gateways on it, by name.
+    pub(crate) fn hops(&self) -> &[String] {
+        &self.lane.route.hops
+    }
+
     /// Lets the way rest, because a call was lost on it.
     pub(crate) fn rest(&self) {
         let until = self.routes.now() + REST.as_millis() as u64;

@@ -7,16 +7,18 @@ use skyhaul_engine::copy::leases::{self, Observer};
 use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
+use skyhaul_engine::trace::Trace;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::{Error, Result};
 use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{Phase, SegmentStore, Segments};
+use skyhaul_state::{GatewayRole, Phase, SegmentStore, Segments};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Sealing;
 use crate::config::Config;
+use crate::control::{self, Subject};
 use crate::directory::{Directory, Own};
 use crate::hosting::Hosting;
 use crate::node::{Identity, Node};
@@ -57,6 +59,11 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
     let state = Arc::clone(&world.state);
     let data = config.data()?;
     let claims = !config.routes.is_empty();
+    let role = match &data {
+        _ if claims => GatewayRole::Source,
+        Some(_) => GatewayRole::Destination,
+        None => GatewayRole::Relay,
+    };
     let destinations = (data.is_some() && !claims).then(|| {
         let hosting = Hosting::new(
             Arc::clone(&state),
@@ -74,33 +81,45 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
     let node = Node::new(identity, destinations);
     let directory = Directory::new();
     let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
     let mut tasks = JoinSet::new();
-    let mut address = None;
-    if let Some(at) = config.listen {
-        let (listener, at) = peers::listen(&world.network, at).await?;
-        tracing::info!(%at, gateway = %node.id, "listening");
-        address = Some(at.to_string());
-        let (node, network) = (Arc::clone(&node), world.network.clone());
-        tasks.spawn(peers::accept(node, network, listener, ended.clone()));
-    }
-    for name in &config.peers {
-        for _ in 0..config.connections.max(1) {
-            let (node, directory) = (Arc::clone(&node), Arc::clone(&directory));
-            let (network, name) = (world.network.clone(), name.clone());
-            tasks.spawn(peers::keep(node, network, directory, name, ended.clone()));
+    let address = join(
+        &world.network,
+        &config,
+        &node,
+        &directory,
+        &ended,
+        &mut tasks,
+    )
+    .await?;
+    let trace = Trace::new(config.control.as_ref().map_or(0, |control| control.chunks));
+    let control = match &config.control {
+        Some(control) => {
+            let subject = Subject::new(
+                (config.name.clone(), config.transfer.clone()),
+                role,
+                (Arc::clone(&node), Arc::clone(&directory)),
+                Arc::clone(&trace),
+                orders.clone(),
+            );
+            Some(control::start(control, subject, ended.clone()).await?)
         }
-    }
+        None => None,
+    };
     let engine = async {
         if !claims {
             return Ok(None);
         }
-        engine(&world, &config, &node, &directory).await.map(Some)
+        engine(&world, &config, &node, &directory, &trace)
+            .await
+            .map(Some)
     };
     let own = Own {
         name: config.name.clone(),
         address,
         holder: None,
-        control: None,
+        role,
+        control,
     };
     // The destination is asked what it is over connections that the directory makes.
     let engine = tokio::select! {
@@ -132,9 +151,47 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
             Ok(())
         }
     };
-    let overdue = node.is_draining();
+    leave(&node, engine.as_deref()).await;
+    // What it has sent in the end.
+    let told = directory.tell(&*state, &config.transfer, &node, &own);
+    let _ = tokio::time::timeout(RELEASE, told).await;
+    ended.cancel();
+    node.close();
+    done
+}
+
+/// Listens for other gateways and connects to those that are named, in `tasks`. Where it listens.
+async fn join<N: Network>(
+    network: &N,
+    config: &Config,
+    node: &Arc<Node>,
+    directory: &Arc<Directory>,
+    ended: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<String>> {
+    let mut address = None;
+    if let Some(at) = config.listen {
+        let (listener, at) = peers::listen(network, at).await?;
+        tracing::info!(%at, gateway = %node.id, "listening");
+        address = Some(at.to_string());
+        let (node, network) = (Arc::clone(node), network.clone());
+        tasks.spawn(peers::accept(node, network, listener, ended.clone()));
+    }
+    for name in &config.peers {
+        for _ in 0..config.connections.max(1) {
+            let (node, directory) = (Arc::clone(node), Arc::clone(directory));
+            let (network, name) = (network.clone(), name.clone());
+            tasks.spawn(peers::keep(node, network, directory, name, ended.clone()));
+        }
+    }
+    Ok(address)
+}
+
+/// Takes nothing new any more, gives groups back, and finishes requests unless a drain has had its time.
+async fn leave(node: &Node, engine: Option<&Engine>) {
+    let was_draining = node.is_draining();
     node.drain();
-    if let Some(engine) = &engine {
+    if let Some(engine) = engine {
         engine.cancel.cancel();
         let released =
             tokio::time::timeout(RELEASE, leases::reclaim_of(engine, &engine.holder)).await;
@@ -143,15 +200,9 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
             Ok(Err(error)) => tracing::warn!("groups could not be given back: {error}"),
             Err(_) => tracing::warn!("groups could not be given back in time"),
         }
-    } else if !overdue {
+    } else if !was_draining {
         let _ = tokio::time::timeout(STOP, node.drained()).await;
     }
-    // What it has sent in the end.
-    let told = directory.tell(&*state, &config.transfer, &node, &own);
-    let _ = tokio::time::timeout(RELEASE, told).await;
-    ended.cancel();
-    node.close();
-    done
 }
 
 /// Waits for the order to drain, has nothing new begin, and waits until what passes through here or is
@@ -175,6 +226,7 @@ async fn engine<N>(
     config: &Config,
     node: &Arc<Node>,
     directory: &Directory,
+    trace: &Arc<Trace>,
 ) -> Result<Arc<Engine>> {
     let row = world.state.transfer(&config.transfer).await?;
     let segments = world.segments.clone();
@@ -189,7 +241,7 @@ async fn engine<N>(
     let (meter, mut failed) = Meter::new();
     // They are in the log and in the report.
     tokio::spawn(async move { while failed.recv().await.is_some() {} });
-    Ok(Arc::new(Engine::new(EngineParts {
+    let mut engine = Engine::new(EngineParts {
         id: row.id,
         spec: row.spec,
         state: Arc::clone(&world.state),
@@ -211,7 +263,9 @@ async fn engine<N>(
         meter: Arc::new(meter),
         cancel: CancellationToken::new(),
         service_copy: ServiceCopy::Off,
-    })))
+    });
+    engine.trace = Arc::clone(trace);
+    Ok(Arc::new(engine))
 }
 
 /// Copies until the transfer has nothing left to copy.

@@ -1,6 +1,7 @@
 //! The command line: one file a command, groups of flags that commands share.
 
 mod attributes;
+mod chunks;
 mod cleanup;
 mod comparison;
 mod completions;
@@ -11,17 +12,20 @@ mod endpoint;
 mod filters;
 mod gateways;
 mod global;
+mod logs;
 mod ls;
 mod performance;
 mod resume;
 mod status;
 mod sync;
+mod top;
 mod transfer;
 mod verify;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use attributes::AttributeArgs;
+pub(crate) use chunks::ChunksArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use comparison::{CompareArgs, IfExistsArgs};
 pub(crate) use completions::CompletionsArgs;
@@ -31,11 +35,13 @@ pub(crate) use deletion::{DeleteArgs, YesArgs};
 pub(crate) use endpoint::{OneSideArgs, SidesArgs};
 pub(crate) use filters::FilterArgs;
 pub(crate) use global::GlobalArgs;
+pub(crate) use logs::LogsArgs;
 pub(crate) use ls::LsArgs;
 pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
+pub(crate) use top::TopArgs;
 pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
 pub(crate) use verify::VerifyArgs;
 
@@ -70,6 +76,9 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Resume(ResumeArgs),
     Status(StatusArgs),
+    Top(TopArgs),
+    Chunks(ChunksArgs),
+    Logs(LogsArgs),
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
     Config(ConfigArgs),

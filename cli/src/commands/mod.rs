@@ -1,13 +1,16 @@
 //! The commands: one file each.
 
+mod chunks;
 mod cleanup;
 mod completions;
 mod config;
 mod cp;
+mod logs;
 mod ls;
 mod resume;
 mod status;
 mod sync;
+mod top;
 mod transfer;
 mod verify;
 
@@ -61,6 +64,9 @@ async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Ls(args) => ls::run(context, &args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::Status(args) => status::run(context, &args).await,
+        Command::Top(args) => top::run(context, &args).await,
+        Command::Chunks(args) => chunks::run(context, &args).await,
+        Command::Logs(args) => logs::run(context, &args).await,
         Command::Verify(args) => verify::run(context, &args).await,
         Command::Config(args) => config::run(context, &args.command),
         Command::Cleanup(args) => cleanup::run(context, &args).await,

@@ -15,7 +15,10 @@ pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<u8> {
     let embedded = driver(&context.config(Vec::new())?)?;
     let mut lines = context.lines();
     let transfers = match &args.id {
-        Some(id) => vec![embedded.transfer(id).await?],
+        Some(id) => {
+            let id = embedded.find(id).await?;
+            vec![embedded.transfer(&id).await?]
+        }
         None => embedded.transfers().await?,
     };
     for info in &transfers {

@@ -54,6 +54,11 @@ impl Lines {
         }
     }
 
+    /// Shows what was written so far: more may not come for long.
+    pub(crate) fn flush(&mut self) {
+        self.write(io::Write::flush);
+    }
+
     /// Flushes, and tells whether everything could be written. A reader that has seen enough
     /// (`head`) is no error.
     pub(crate) fn end(mut self) -> Result<()> {

@@ -7,6 +7,7 @@ mod lines;
 mod rate;
 pub(crate) mod schema;
 mod summary;
+pub(crate) mod table;
 pub(crate) mod text;
 
 use std::io::IsTerminal as _;

@@ -11,6 +11,8 @@ use skyhaul_model::{Error, ErrorKind, Side, TransferId};
 use skyhaul_state::TransferStatus;
 use skyhaul_workflow::Summary;
 use skyhaul_workflow::embedded::{Cleaned, Comparison, Difference, TransferInfo};
+use skyhaul_workflow::inspect::chunks::ChunkInfo;
+use skyhaul_workflow::inspect::top::Snapshot;
 use skyhaul_workflow::summary::ProgressEvent;
 
 use super::rate::Speed;
@@ -131,6 +133,25 @@ pub(crate) enum Body<'a> {
     Transfer {
         /// Its row, progress, log, and whether a process works on it.
         info: &'a TransferInfo,
+    },
+    /// A transfer of `top`.
+    Top {
+        /// How far it and its gateways are.
+        #[serde(flatten)]
+        top: &'a Snapshot,
+    },
+    /// A chunk of `chunks`.
+    Chunk {
+        /// What it is and what came of it.
+        #[serde(flatten)]
+        chunk: &'a ChunkInfo,
+    },
+    /// A line of `logs`.
+    Log {
+        /// The gateway's name, or `command`.
+        from: &'a str,
+        /// The line.
+        text: &'a str,
     },
     /// A difference that `verify` found.
     Difference {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::budget::Budget;
 use crate::copy::uploads::Uploads;
 use crate::meter::Meter;
+use crate::trace::Trace;
 
 /// How a slice of work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub struct Engine {
     pub budget: Budget,
     /// Live numbers.
     pub meter: Arc<Meter>,
+    /// Recent chunks, for whoever looks: none, unless whoever made the engine says otherwise.
+    pub trace: Arc<Trace>,
     /// Who holds this run's leases.
     pub holder: HolderId,
     /// Stops the run cleanly.
@@ -132,6 +135,7 @@ impl Engine {
             destination: parts.destination,
             limits: parts.limits,
             meter: parts.meter,
+            trace: Trace::new(0),
             holder: HolderId::generate(),
             cancel: parts.cancel,
             drain: CancellationToken::new(),

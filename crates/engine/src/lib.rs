@@ -7,6 +7,7 @@ pub mod copy;
 pub mod engine;
 pub mod listing;
 pub mod meter;
+pub mod trace;
 mod tuning;
 
 pub use engine::{Engine, Limits, ServiceCopy, StepEnd};

@@ -365,12 +365,26 @@ pub struct GatewayRow {
     pub passed_bytes: u64,
     /// Bytes that it wrote to a store.
     pub written_bytes: u64,
+    /// What it is in the dataplane, as far as it knows by now.
+    pub role: Option<GatewayRole>,
     /// Whether it takes no new work, and ends when it has finished what it has begun.
     pub draining: bool,
     /// When it told this, by its own clock (shown, never compared between machines).
     pub told: Option<Timestamp>,
     /// Where it can be looked into, if it lets itself.
     pub control: Option<ControlAddress>,
+}
+
+/// What a gateway is in a dataplane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayRole {
+    /// Claims groups, reads and sends.
+    Source,
+    /// Passes on.
+    Relay,
+    /// Writes.
+    Destination,
 }
 
 /// Where a gateway's control API is, and how it is known. What it asks for is not here.

@@ -356,7 +356,7 @@ async fn a_relays_token_only_lets_it_tell_of_itself_and_find_the_others() {
     let (all, presence) = (Token::generate(), Token::generate());
     let tokens = vec![
         (all.clone(), Scope::All),
-        (presence.clone(), Scope::Presence),
+        (presence.clone(), Scope::Presence("relay-1".to_owned())),
     ];
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -376,7 +376,12 @@ async fn a_relays_token_only_lets_it_tell_of_itself_and_find_the_others() {
     relay.announce(&id, &row).await.unwrap();
     assert_eq!(relay.gateways(&id).await.unwrap(), [row]);
     let holder = HolderId::generate();
+    let other = GatewayRow {
+        name: "dst-1".to_owned(),
+        ..GatewayRow::default()
+    };
     for error in [
+        relay.announce(&id, &other).await.unwrap_err(),
         relay.transfer(&id).await.map(drop).unwrap_err(),
         relay
             .claim(&id, 0, &holder, None)

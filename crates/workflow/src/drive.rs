@@ -140,7 +140,7 @@ pub(crate) async fn drive(
     };
     let row = state.change(&id, row.revision, change).await?;
     let mut run = Run {
-        resumed: bytes_so_far(&engine).await?,
+        resumed: bytes_so_far(&*engine.state, &id).await?,
         engine: Arc::clone(&engine),
         row,
         began: Instant::now(),
@@ -222,15 +222,12 @@ fn drain(
 
 /// Bytes that are at the destination already: of objects that ended and of parts that were
 /// recorded.
-pub(crate) async fn bytes_so_far(engine: &Engine) -> Result<u64> {
-    let mut bytes = engine.state.progress(&engine.id).await?.done.bytes;
+pub(crate) async fn bytes_so_far(state: &dyn TransferState, id: &TransferId) -> Result<u64> {
+    let mut bytes = state.progress(id).await?.done.bytes;
     let mut after = None;
     loop {
         let open = [UploadStatus::Open];
-        let rows = engine
-            .state
-            .uploads(&engine.id, &open, after.as_ref(), 256)
-            .await?;
+        let rows = state.uploads(id, &open, after.as_ref(), 256).await?;
         let Some(last) = rows.last() else {
             return Ok(bytes);
         };

@@ -106,7 +106,7 @@ impl Embedded {
         Ok(Self { settings })
     }
 
-    fn home(&self) -> Result<(Home, Arc<dyn TransferState>)> {
+    pub(crate) fn home(&self) -> Result<(Home, Arc<dyn TransferState>)> {
         let home = Home::open(&self.settings.state_dir)?;
         let state = Arc::new(home.state()?);
         Ok((home, state))
@@ -274,7 +274,7 @@ impl Embedded {
         ls::ls(endpoint, recursive, ordered, self.settings.checkers, show).await
     }
 
-    async fn info(
+    pub(crate) async fn info(
         &self,
         home: &Home,
         state: &Arc<dyn TransferState>,

@@ -1,6 +1,7 @@
 //! Gateways as processes of this machine: started, watched, started anew when one dies, stopped.
 //! They share the transfer's state through a service of this process.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use skyhaul_engine::copy::leases;
 use skyhaul_engine::{Engine, Limits};
 use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
+use skyhaul_gateway::control::{CHUNKS, ControlConfig};
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, Route};
@@ -21,7 +23,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::report;
+use crate::{report, tokens};
 
 /// How often the state is asked how far the gateways are.
 const LOOK: Duration = Duration::from_millis(250);
@@ -167,7 +169,7 @@ pub(crate) async fn copy(
     let _ended = ended.clone().drop_guard();
     let tokens = vec![
         (token.clone(), Scope::All),
-        (presence.clone(), Scope::Presence),
+        (presence.clone(), Scope::Presence(RELAY.to_owned())),
     ];
     let service = Service::scoped(Arc::clone(&engine.state), tokens);
     let service = tokio::spawn(service.serve(listener, ended.child_token()));
@@ -188,6 +190,7 @@ pub(crate) async fn copy(
         cipher: fleet.cipher,
         compress: fleet.compress,
         limits: limits(&engine.limits, fleet.pairs),
+        control: None,
     };
     let logs = folder.join("gateways");
     std::fs::create_dir_all(&logs).map_err(|error| {
@@ -196,11 +199,17 @@ pub(crate) async fn copy(
             .cause(error)
     })?;
     let stop = CancellationToken::new();
+    let tokens = tokens::Folder::new(logs.clone());
     let mut watching = JoinSet::new();
     for mut config in fleet.members(&base) {
         if config.data.is_none() {
             presence.reveal().clone_into(&mut config.state.token);
         }
+        config.control = Some(ControlConfig {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            token: tokens.make(&config.name)?.reveal().to_owned(),
+            chunks: CHUNKS,
+        });
         let member = Member {
             program: fleet.program.clone(),
             log: logs.join(format!("{}.log", config.name)),
@@ -227,6 +236,7 @@ pub(crate) async fn copy(
     };
     stop.cancel();
     while watching.join_next().await.is_some() {}
+    drop(tokens);
     let rows = engine.state.gateways(&engine.id).await?;
     ended.cancel();
     let _ = service.await;
@@ -264,11 +274,11 @@ fn limits(limits: &Limits, pairs: usize) -> LimitsConfig {
 
 /// Waits until every group is done, and shows how far they are.
 async fn copied(engine: &Engine) -> Result<()> {
-    let before = crate::drive::bytes_so_far(engine).await?;
+    let before = crate::drive::bytes_so_far(&*engine.state, &engine.id).await?;
     let mut shown = 0;
     loop {
         let progress = engine.state.progress(&engine.id).await?;
-        let bytes = crate::drive::bytes_so_far(engine).await?;
+        let bytes = crate::drive::bytes_so_far(&*engine.state, &engine.id).await?;
         let new = bytes.saturating_sub(before).saturating_sub(shown);
         engine.meter.add_bytes(new);
         shown += new;

@@ -8,12 +8,14 @@ mod drive;
 pub mod embedded;
 pub mod fleet;
 mod home;
+pub mod inspect;
 mod ls;
 mod plan;
 mod report;
 pub mod request;
 pub mod settings;
 pub mod summary;
+mod tokens;
 mod verify;
 
 pub use embedded::Embedded;

@@ -1,5 +1,4 @@
-//! What a store holds in the simulation: objects and uploads, and how often each was completed. It
-//! outlives every gateway.
+//! What a store holds in the simulation: objects and uploads. It outlives every gateway.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -29,10 +28,6 @@ struct Contents {
     objects: BTreeMap<String, Object>,
     uploads: BTreeMap<String, Upload>,
     staged: BTreeMap<String, (String, Bytes)>,
-    /// Objects made visible, by key.
-    written: BTreeMap<String, u32>,
-    /// Bytes that came.
-    received: u64,
     numbers: u64,
 }
 
@@ -83,7 +78,6 @@ impl Contents {
             etag: format!("e{}", self.number()),
             upload: upload.map(str::to_owned),
         };
-        *self.written.entry(key.to_owned()).or_default() += 1;
         self.objects.insert(key.to_owned(), object.clone());
         object
     }
@@ -123,14 +117,6 @@ impl Bucket {
         self.contents().uploads.len()
     }
 
-    pub(crate) fn written(&self) -> BTreeMap<String, u32> {
-        self.contents().written.clone()
-    }
-
-    pub(crate) fn received(&self) -> u64 {
-        self.contents().received
-    }
-
     pub(crate) fn put(
         &self,
         key: &str,
@@ -140,7 +126,6 @@ impl Bucket {
     ) -> Result<PutReceipt> {
         let bytes = whole(payload);
         let mut contents = self.contents();
-        contents.received += bytes.len() as u64;
         contents.holds(key, condition)?;
         let verified = verify(&bytes, sent)?;
         Ok(contents.show(key, bytes, None).receipt(verified))
@@ -150,7 +135,6 @@ impl Bucket {
     pub(crate) fn stage(&self, key: &str, payload: &Payload) -> String {
         let bytes = whole(payload);
         let mut contents = self.contents();
-        contents.received += bytes.len() as u64;
         let token = format!("s{}", contents.number());
         contents
             .staged
@@ -191,7 +175,6 @@ impl Bucket {
     ) -> Result<PartReceipt> {
         let bytes = whole(payload);
         let mut contents = self.contents();
-        contents.received += bytes.len() as u64;
         let etag = format!("p{}", contents.number());
         let upload = contents.uploads.get_mut(token);
         let upload = upload.ok_or_else(|| error(ErrorKind::UploadGone, "no such upload"))?;

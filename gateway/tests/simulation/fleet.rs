@@ -38,7 +38,7 @@ use crate::state::FarState;
 const PORT: u16 = 7_000;
 
 /// Simulated time in which a run must be complete, whatever happens in it.
-const MOST: Duration = Duration::from_secs(900);
+const MOST: Duration = Duration::from_mins(15);
 
 /// Within this time faults begin.
 const FAULTS: u64 = 1_500;
@@ -81,7 +81,7 @@ pub(crate) struct Run {
     id: TransferId,
     spec: TransferSpec,
     state: Arc<SqliteState>,
-    shelf: Arc<Shelf>,
+    segments: Arc<Shelf>,
     buckets: Buckets,
     objects: BTreeMap<String, Bytes>,
     members: BTreeMap<String, Member>,
@@ -136,7 +136,7 @@ impl Run {
             id,
             spec,
             state: Arc::new(state),
-            shelf: Arc::default(),
+            segments: Arc::default(),
             buckets,
             objects,
             members,
@@ -217,7 +217,7 @@ impl Run {
             groups.push(NewGroup {
                 chunks: segment.chunks.len() as u32,
                 bytes: chunks.map(|chunk| segment.chunk_bytes(chunk)).sum(),
-                segment: self.shelf.write_manifest(&segment).await?,
+                segment: self.segments.write_manifest(&segment).await?,
             });
         }
         Ok(())
@@ -238,11 +238,11 @@ impl Run {
         for (name, member) in &self.members {
             let (config, cut) = (member.config.clone(), member.cut.subscribe());
             let state = FarState::new(Arc::clone(&self.state), self.dice.another(), cut);
-            let (shelf, buckets) = (Arc::clone(&self.shelf), self.buckets.clone());
+            let (segments, buckets) = (Arc::clone(&self.segments), self.buckets.clone());
             sim.host(name.as_str(), move || {
                 let world = World {
                     state: Arc::new(state.clone()),
-                    segments: Some(Arc::clone(&shelf) as Arc<_>),
+                    segments: Some(Arc::clone(&segments) as Arc<_>),
                     stores: Arc::new(buckets.clone()),
                     network: Simulated(turmoil::lookup(config.name.as_str())),
                 };
@@ -280,7 +280,7 @@ impl Run {
     /// What the command does besides: waits, then completes what is left.
     fn command(&self) -> impl Future<Output = turmoil::Result> + 'static {
         let (state, id, spec) = (Arc::clone(&self.state), self.id.clone(), self.spec.clone());
-        let (buckets, shelf) = (self.buckets.clone(), Arc::clone(&self.shelf));
+        let (buckets, segments) = (self.buckets.clone(), Arc::clone(&self.segments));
         let dice = self.dice.another();
         async move {
             loop {
@@ -298,7 +298,7 @@ impl Run {
                 source: buckets.source(&spec, &id).await?,
                 destination: buckets.destination(&spec, &id, 0).await?,
                 state: Arc::new(FarState::new(state, dice, uncut)),
-                segments: shelf,
+                segments,
                 id,
                 spec,
                 limits: limits(),
@@ -429,6 +429,7 @@ fn members(dice: &Dice, id: &TransferId) -> BTreeMap<String, Member> {
             token: String::new(),
         },
         segments: None,
+        control: None,
         peers: Vec::new(),
         connections: 2,
         routes: Vec::new(),

@@ -100,7 +100,7 @@ impl BucketStore {
         error
     }
 
-    fn info(&self, object: &Object) -> ObjectInfo {
+    fn info(object: &Object) -> ObjectInfo {
         ObjectInfo {
             size: object.bytes.len() as u64,
             mtime: Timestamp::UNIX_EPOCH,
@@ -154,7 +154,7 @@ impl Store for BucketStore {
 
     async fn stat(&self, key: &str, _: &Pin, _: bool) -> Result<Option<ObjectInfo>> {
         let found = self.call(|bucket| Ok(bucket.object(key))).await?;
-        Ok(found.map(|object| self.info(&object)))
+        Ok(found.map(|object| Self::info(&object)))
     }
 
     async fn read(&self, key: &str, request: ReadRequest) -> Result<ObjectReader> {
@@ -180,7 +180,7 @@ impl Store for BucketStore {
             frame
         });
         Ok(ObjectReader {
-            info: self.info(&object),
+            info: Self::info(&object),
             body: body.boxed(),
         })
     }
@@ -233,7 +233,9 @@ impl Store for BucketStore {
     ) -> Result<PartReceipt> {
         let frames: Vec<Bytes> = part.body.try_collect().await?;
         let mut payload = Payload::new();
-        frames.into_iter().for_each(|frame| payload.push(frame));
+        for frame in frames {
+            payload.push(frame);
+        }
         if payload.len() != part.len {
             return Err(Error::new(self.side, ErrorKind::Corrupt, "another length"));
         }

@@ -7,6 +7,8 @@ use skyhaul_model::outcome::Action;
 use skyhaul_model::spec::{Connection, Endpoint, Mode};
 use skyhaul_model::{Location, Pin, TransferSpec};
 use skyhaul_state::{Phase, Progress, TransferRow};
+use skyhaul_workflow::inspect::chunks::ChunkState;
+use skyhaul_workflow::inspect::top::ByState;
 
 use super::*;
 
@@ -75,6 +77,42 @@ fn transfer(id: &TransferId) -> TransferInfo {
     }
 }
 
+fn top(id: &TransferId) -> Snapshot {
+    Snapshot {
+        id: id.clone(),
+        active: true,
+        status: TransferStatus::Running,
+        phase: Phase::Copy,
+        listing_done: false,
+        objects_total: 0,
+        objects_done: 0,
+        bytes_total: 0,
+        bytes_done: 0,
+        percent: None,
+        skipped: 0,
+        failed: 0,
+        groups: ByState::default(),
+        chunks: ByState::default(),
+        gateways: Vec::new(),
+    }
+}
+
+fn chunk() -> ChunkInfo {
+    ChunkInfo {
+        group: "0-1".to_owned(),
+        chunk: 0,
+        state: ChunkState::Pending,
+        key: "k\n".to_owned(),
+        objects: 1,
+        part: None,
+        offset: 0,
+        bytes: 1,
+        holder: None,
+        fence: None,
+        receipt: None,
+    }
+}
+
 /// One line of every kind, as it is printed and read again.
 fn all() -> Vec<Value> {
     let id = TransferId::generate();
@@ -107,6 +145,7 @@ fn all() -> Vec<Value> {
     let info = transfer(&id);
     let counts = Comparison::default();
     let cleaned = Cleaned::default();
+    let (top, chunk) = (top(&id), chunk());
     let difference = Difference::Unknown("why".to_owned());
     let bodies = [
         Body::Started {
@@ -127,6 +166,12 @@ fn all() -> Vec<Value> {
             bytes: 1,
         },
         Body::Transfer { info: &info },
+        Body::Top { top: &top },
+        Body::Chunk { chunk: &chunk },
+        Body::Log {
+            from: "src-1",
+            text: "t",
+        },
         Body::Difference {
             key: "k",
             difference: &difference,

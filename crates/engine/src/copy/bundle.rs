@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::object::{self, ObjectEnd, Ready};
 use crate::budget::Demand;
 use crate::engine::Engine;
+use crate::trace;
 
 /// How a bundle ended.
 #[derive(Debug, Default)]
@@ -194,7 +195,7 @@ where
                 segment: Arc::clone(segment),
                 index,
             };
-            running.spawn(work(of, item, engine.budget.demand()));
+            running.spawn(trace::inherit(work(of, item, engine.budget.demand())));
         }
         drop(demand.take());
         let Some(joined) = running.join_next().await else {

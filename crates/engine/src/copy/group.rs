@@ -136,8 +136,10 @@ impl Work {
             {
                 let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
                 let demand = engine.budget.demand();
-                running
-                    .spawn(async move { (index, chunk(&engine, &segment, index, demand).await) });
+                let (trace, id) = (Arc::clone(&engine.trace), (self.row.id, index));
+                running.spawn(trace.work(id, async move {
+                    (index, chunk(&engine, &segment, index, demand).await)
+                }));
             }
             drop(demand.take());
             if running.is_empty() {
@@ -229,6 +231,9 @@ impl Work {
             match ended {
                 Ok(ChunkEnd::Bundle(end)) => {
                     for outcome in end.outcomes {
+                        if outcome.action == Action::Failed {
+                            self.engine.trace.failed(self.row.id, index);
+                        }
                         counts += count(&outcome);
                         receipts.push(ReceiptRecord::Object(outcome));
                     }
@@ -248,7 +253,10 @@ impl Work {
                 }
                 Ok(ChunkEnd::Part(PartEnd::ObjectEnded)) => done.insert(index),
                 Ok(ChunkEnd::Part(end)) => special.push((index, end)),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Err(error) => {
+                    self.engine.trace.failed(self.row.id, index);
+                    first_error = first_error.or(Some(error));
+                }
             }
         }
         if done.count() > 0 {
@@ -275,11 +283,12 @@ impl Work {
     }
 
     async fn put(&mut self, record: Record) -> Result<()> {
-        let (engine, asked) = (&self.engine, Instant::now());
+        let (engine, asked, done) = (&self.engine, Instant::now(), record.done);
         self.row = engine
             .state
             .record(&engine.id, self.row.id, &self.lease, record)
             .await?;
+        engine.trace.recorded(self.row.id, done);
         self.renewed = asked;
         Ok(())
     }
@@ -313,6 +322,7 @@ impl Work {
         let (follow_up, result) = match end {
             PartEnd::BeginAnew(next) => (follow_up(&self.engine, vec![*next]).await?, None),
             PartEnd::Failed(error) => {
+                self.engine.trace.failed(self.row.id, index);
                 let outcome = object::failure(&task, &error);
                 let result = UploadResult {
                     counts: count(&outcome),

@@ -47,7 +47,11 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
             let (engine, allowance) = (Arc::clone(engine), Arc::clone(&allowance));
             // Before it runs, so that the next look counts it.
             let demand = engine.budget.demand();
-            groups.spawn(async move { group::run(engine, row, &allowance, demand).await });
+            let held = engine.trace.claimed(row.id, row.chunks, row.done);
+            groups.spawn(async move {
+                let _held = held;
+                group::run(engine, row, &allowance, demand).await
+            });
             if groups.len() > 1 {
                 break; // one more is begun when nobody waits
             }

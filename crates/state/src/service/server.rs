@@ -49,17 +49,22 @@ type Given = Shared<BoxFuture<'static, Encoded>>;
 type Encoded = (StatusCode, Bytes);
 
 /// What a token permits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Everything.
     All,
-    /// To tell of oneself and to find the others: for relays, which are not trusted with more.
-    Presence,
+    /// To tell of oneself under this name and to find the others: for relays, which are not trusted
+    /// with more.
+    Presence(String),
 }
 
 impl Scope {
-    fn permits(self, operation: &Operation) -> bool {
-        self == Self::All || matches!(operation, Operation::Announce(..) | Operation::Gateways(_))
+    fn permits(&self, operation: &Operation) -> bool {
+        match (self, operation) {
+            (Self::All, _) | (Self::Presence(_), Operation::Gateways(_)) => true,
+            (Self::Presence(name), Operation::Announce(_, row)) => row.name == *name,
+            (Self::Presence(_), _) => false,
+        }
     }
 }
 
@@ -121,11 +126,11 @@ impl Service {
     }
 
     /// What a caller may who shows this.
-    fn scope(&self, shown: Option<&[u8]>) -> Option<Scope> {
+    fn scope<'a>(&'a self, shown: Option<&[u8]>) -> Option<&'a Scope> {
         // All are compared, so that time does not tell which.
-        let of = |found, (token, scope): &(Token, Scope)| {
+        let of = |found, (token, scope): &'a (Token, Scope)| {
             if token.is_shown_by(shown) {
-                Some(*scope)
+                Some(scope)
             } else {
                 found
             }

@@ -1,4 +1,4 @@
-//! The secret that a caller of the service shows.
+//! The secret that a caller shows, of the state service and of a gateway's control API.
 
 use std::fmt;
 use std::path::Path;
@@ -49,12 +49,14 @@ impl Token {
     }
 
     /// The value of the header that shows it.
-    pub(super) fn header(&self) -> String {
+    #[must_use]
+    pub fn header(&self) -> String {
         format!("Bearer {}", self.0)
     }
 
     /// Whether a header shows this token. Takes as long for any that has its length.
-    pub(super) fn is_shown_by(&self, header: Option<&[u8]>) -> bool {
+    #[must_use]
+    pub fn is_shown_by(&self, header: Option<&[u8]>) -> bool {
         header.is_some_and(|header| header.ct_eq(self.header().as_bytes()).into())
     }
 

@@ -1,0 +1,246 @@
+//! A source and a destination gateway of a real transfer between two folders, in this process.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skyhaul_engine::engine::EngineParts;
+use skyhaul_engine::listing::pool;
+use skyhaul_engine::meter::Meter;
+use skyhaul_engine::{Engine, Limits, ServiceCopy};
+use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig};
+use skyhaul_gateway::control::ControlConfig;
+use skyhaul_gateway::orders::Orders;
+use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
+use skyhaul_gateway::wire::header::Cipher;
+use skyhaul_gateway::{Compress, Route, run};
+use skyhaul_model::filter::Filters;
+use skyhaul_model::keymap::KeyMap;
+use skyhaul_model::parts::PartPolicy;
+use skyhaul_model::spec::{ChecksumPolicy, Connection, Durability, Endpoint, Mode, TransferSpec};
+use skyhaul_model::{Result, TransferId};
+use skyhaul_state::service::{Service, Token};
+use skyhaul_state::{ControlAddress, Segments, SqliteState, TransferState};
+use skyhaul_stores::open;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// How long something may take to come.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// A gateway that runs.
+pub(crate) struct Running {
+    pub(crate) orders: Orders,
+    pub(crate) token: Token,
+    pub(crate) ended: JoinHandle<Result<()>>,
+}
+
+/// See the module documentation.
+pub(crate) struct Live {
+    folder: TempDir,
+    pub(crate) state: Arc<SqliteState>,
+    pub(crate) id: TransferId,
+    base: Config,
+    _stop: DropGuard,
+}
+
+fn side(path: &Path) -> Endpoint {
+    Endpoint {
+        location: path.to_str().unwrap().parse().unwrap(),
+        connection: Connection::default(),
+    }
+}
+
+/// A transfer of everything, in parts of a MiB.
+fn spec(from: &Path, to: &Path) -> TransferSpec {
+    TransferSpec {
+        mode: Mode::Copy,
+        source: side(from),
+        destinations: vec![side(to)],
+        keys: KeyMap::Prefix {
+            source: String::new(),
+            destination: String::new(),
+        },
+        filters: skyhaul_model::filter::FilterSpec::default(),
+        compare: skyhaul_model::compare::Compare::default(),
+        if_exists: skyhaul_model::compare::IfExists::default(),
+        delete: None,
+        attributes: skyhaul_model::attributes::AttributePolicy::default(),
+        parts: PartPolicy {
+            part_size: MIB,
+            threshold: MIB,
+            ..PartPolicy::default()
+        },
+        checksum: ChecksumPolicy::default(),
+        encryption: None,
+        stream: true,
+        follow_symlinks: false,
+        durability: Durability::default(),
+        now: jiff::Timestamp::now(),
+    }
+}
+
+impl Live {
+    /// A transfer of an object of `large` MiB and 20 small ones that is listed, and nothing copied.
+    pub(crate) async fn new(large: u64, bwlimit: Option<u64>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&to).unwrap();
+        let bytes: Vec<u8> = (0..large * MIB).map(|n| (n % 251) as u8).collect();
+        std::fs::write(from.join("large"), bytes).unwrap();
+        for n in 0..20 {
+            std::fs::write(from.join(format!("small-{n}")), vec![n; 1_000]).unwrap();
+        }
+        let state = Arc::new(SqliteState::open(folder.path().join("state.db")).unwrap());
+        let (id, spec) = (TransferId::generate(), spec(&from, &to));
+        state.submit(&id, &spec).await.unwrap();
+        let segments = folder.path().join("segments");
+        list(&state, &id, &spec, &segments).await;
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let address = listener.local_addr().unwrap();
+        let (token, stop) = (Token::generate(), CancellationToken::new());
+        let backend = Arc::clone(&state) as Arc<dyn TransferState>;
+        tokio::spawn(Service::new(backend, token.clone()).serve(listener, stop.clone()));
+        let base = Config {
+            name: String::new(),
+            transfer: id.clone(),
+            listen: None,
+            membership: MembershipSecret::generate().reveal().to_string(),
+            data: Some(DataSecret::generate().reveal().to_string()),
+            state: StateConfig {
+                address: address.to_string(),
+                token: token.reveal().to_owned(),
+            },
+            segments: Some(segments),
+            peers: Vec::new(),
+            connections: 2,
+            routes: Vec::new(),
+            cipher: Cipher::suited(),
+            compress: Compress::None,
+            limits: LimitsConfig {
+                transfers: 2,
+                max_memory: 64 << 20,
+                bwlimit,
+                attempts: 3,
+                term: 60,
+                drain: 1,
+            },
+            control: None,
+        };
+        Self {
+            folder,
+            state,
+            id,
+            base,
+            _stop: stop.drop_guard(),
+        }
+    }
+
+    /// Starts a gateway whose control API listens here.
+    pub(crate) fn start(&self, name: &str, control: &str) -> Running {
+        let token = Token::generate();
+        let mut config = self.base.clone();
+        name.clone_into(&mut config.name);
+        if name.starts_with("src") {
+            config.peers = vec!["dst-1".to_owned()];
+            config.routes = vec![Route {
+                hops: config.peers.clone(),
+                weight: 1,
+            }];
+        } else {
+            config.listen = Some("127.0.0.1:0".parse().unwrap());
+        }
+        config.control = Some(ControlConfig {
+            listen: control.parse().unwrap(),
+            token: token.reveal().to_owned(),
+            chunks: 100,
+        });
+        let orders = Orders::default();
+        let ended = tokio::spawn(run::run(config, orders.clone()));
+        Running {
+            orders,
+            token,
+            ended,
+        }
+    }
+
+    /// Where the control API of a gateway is, as the state tells.
+    pub(crate) async fn control(&self, name: &str) -> ControlAddress {
+        eventually("a gateway tells where its control API is", async || {
+            let rows = self.state.gateways(&self.id).await.unwrap();
+            let row = rows.into_iter().find(|row| row.name == name)?;
+            row.control
+        })
+        .await
+    }
+
+    /// Asserts that all has arrived.
+    pub(crate) fn assert_equal(&self) {
+        for entry in std::fs::read_dir(self.folder.path().join("from")).unwrap() {
+            let path = entry.unwrap().path();
+            let copy = self
+                .folder
+                .path()
+                .join("to")
+                .join(path.file_name().unwrap());
+            assert!(
+                std::fs::read(&path).unwrap() == std::fs::read(copy).unwrap(),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+async fn list(state: &Arc<SqliteState>, id: &TransferId, spec: &TransferSpec, segments: &Path) {
+    let (source, destination) = open::both(spec, id).await.unwrap();
+    let (meter, _failures) = Meter::new();
+    let engine = Arc::new(Engine::new(EngineParts {
+        id: id.clone(),
+        spec: spec.clone(),
+        state: Arc::clone(state) as Arc<dyn TransferState>,
+        segments: Arc::new(Segments::open(segments).unwrap()),
+        source,
+        destination,
+        limits: Limits {
+            transfers: 2,
+            checkers: 2,
+            max_memory: 64 << 20,
+            bwlimit: None,
+            attempts: 3,
+            slice_pages: None,
+            slice_chunks: None,
+            term: None,
+            read_to_compare: false,
+            keep_skipped: false,
+        },
+        meter: Arc::new(meter),
+        cancel: CancellationToken::new(),
+        service_copy: ServiceCopy::Off,
+    }));
+    let filters = Filters::compile(&spec.filters, spec.now).unwrap();
+    let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
+    pool::run(&engine, filters, feed).await.unwrap();
+}
+
+/// Asks again and again until something has come.
+pub(crate) async fn eventually<T>(what: &str, mut asked: impl AsyncFnMut() -> Option<T>) -> T {
+    let came = async {
+        loop {
+            if let Some(found) = asked().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let came = tokio::time::timeout(PATIENCE, came).await;
+    came.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"))
+}
