@@ -530,9 +530,9 @@ pub trait TransferState: Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<GroupRow>>;
 
-    /// Writes the intent to open an upload. One that is an intent already takes the new time and
-    /// strangers: whoever intends anew has dealt with what the earlier one may have left. Any other
-    /// row is returned as it is.
+    /// Writes the intent to open an upload, if there is no row yet. An intent that is there takes the
+    /// new time and strangers if its own time is the one that is to be replaced: of several who want
+    /// it one gets it. Any other row is returned as it is; whose intent stands is known by its time.
     async fn upload_intent(&self, id: &TransferId, upload: NewUpload) -> Result<UploadRow>;
 
     /// Records an upload's token if none is recorded; the row returned names the one that counts.
@@ -596,6 +596,9 @@ pub struct NewUpload {
     pub key: UploadKey,
     /// When, by the writer's clock.
     pub intended: Timestamp,
+    /// Time of the intent that it takes the place of, if any.
+    #[serde(default)]
+    pub replaces: Option<Timestamp>,
     /// Tokens of uploads of the same object that are open already.
     pub strangers: Vec<String>,
     /// Number of parts.

@@ -220,7 +220,8 @@ impl Bucket {
         }
         let upload = contents.uploads.get(token);
         let upload = upload.ok_or_else(|| error(ErrorKind::UploadGone, "no such upload"))?;
-        let invalid = || error(ErrorKind::Invalid, "these are not the parts");
+        // As S3 says it (`InvalidPart`): a part that was written again has another tag.
+        let invalid = || error(ErrorKind::UploadGone, "these are not the parts");
         let mut bytes = Vec::new();
         for (part, expected) in named.iter().zip(1..) {
             let (kept, etag) = upload.parts.get(&part.number).ok_or_else(invalid)?;

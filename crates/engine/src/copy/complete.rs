@@ -103,16 +103,24 @@ async fn finish(
         whole.as_ref(),
         upload.kept.as_ref(),
     )?;
-    let receipt = engine
-        .destination
-        .finish_upload(
-            &task.destination_key,
-            &upload.token,
-            &parts,
-            whole.as_ref(),
-            &object::condition(engine),
-        )
-        .await?;
+    let condition = object::condition(engine);
+    let (key, token) = (&task.destination_key, &upload.token);
+    let finish = async |parts: &[PartReceipt]| {
+        let finished =
+            engine
+                .destination
+                .finish_upload(key, token, parts, whole.as_ref(), &condition);
+        finished.await
+    };
+    let receipt = match finish(&parts).await {
+        Err(error) if error.kind == ErrorKind::UploadGone => {
+            match reconciled(engine, key, token, &parts, whole.is_some()).await? {
+                Some(parts) => finish(&parts).await?,
+                None => return Err(error),
+            }
+        }
+        finished => finished?,
+    };
     let all_verified = parts.iter().all(|part| part.verified);
     let verified = match (receipt.verified || all_verified, source_verified) {
         (true, true) => Verification::SourceVerified,
@@ -123,6 +131,43 @@ async fn finish(
         _ => object::verification(engine, task, &receipt, false).await?,
     };
     Ok(object::copied(task, &receipt, verified, whole))
+}
+
+/// The receipts of the parts that the store has, where they are the same bytes under other tags: a
+/// part that two holders of a lease wrote, one after the other, has the tag of the later.
+async fn reconciled(
+    engine: &Engine,
+    key: &str,
+    token: &UploadToken,
+    parts: &[PartReceipt],
+    has_whole: bool,
+) -> Result<Option<Vec<PartReceipt>>> {
+    let listed = match engine.destination.list_parts(key, token).await {
+        Ok(listed) => listed,
+        Err(error) if error.kind == ErrorKind::UploadGone => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let listed: BTreeMap<_, _> = listed.into_iter().map(|part| (part.number, part)).collect();
+    // Where the store verifies the whole object's checksum, a part of unknown bytes cannot slip in.
+    let verifies = has_whole && engine.destination.capabilities().full_object_checksum;
+    let mut now = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Some(found) = listed.get(&part.number) else {
+            return Ok(None);
+        };
+        let same = match (&found.checksum, &part.checksum) {
+            (Some(found), Some(ours)) if found.algorithm == ours.algorithm => found == ours,
+            _ => verifies || found.etag == part.etag,
+        };
+        if !same || found.size != part.size {
+            return Ok(None);
+        }
+        now.push(PartReceipt {
+            etag: found.etag.clone(),
+            ..part.clone()
+        });
+    }
+    Ok((now != parts).then_some(now))
 }
 
 fn whole(parts: &[PartReceipt]) -> Option<Checksum> {

@@ -95,38 +95,76 @@ impl Uploads {
 
 async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
     let key = key(task);
-    let row = engine.state.upload(&engine.id, &key).await?;
-    let row = match row {
-        Some(row) if row.token.is_none() => Some(await_token(engine, row).await?),
-        row => row,
-    };
-    if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
-        return Ok(Found::Ended);
-    }
-    // From here on the object has a row, so that whatever happens to it is recorded once.
-    let (mut row, is_new) = match row {
-        Some(row) => (row, false),
-        None => (intend(engine, task, key.clone()).await?, true),
-    };
-    let opened = |token: UploadToken, kept: Option<Checksum>| {
-        Found::Open(Arc::new(Upload {
-            task: task.clone(),
-            token,
-            algorithm: engine.algorithm(kept.as_ref().map(|sum| sum.algorithm)),
-            kept,
-            parts: Mutex::default(),
-        }))
-    };
-    if let Some(token) = row.token {
-        // Should the source have changed since, a part that is still to be read meets the change;
-        // if all are written, they are one version and make a whole object.
-        let kept = match engine.source.stat(&task.source_key, &task.pin, false).await {
-            Ok(info) => info.and_then(|info| info.checksum),
-            Err(error) if error.kind == ErrorKind::Changed => None,
-            Err(error) => return Err(error),
+    let mut row = engine.state.upload(&engine.id, &key).await?;
+    loop {
+        row = match row {
+            Some(row) if row.token.is_none() => Some(await_token(engine, row).await?),
+            row => row,
         };
-        return Ok(opened(UploadToken(token), kept));
+        if row.as_ref().is_some_and(|row| !row.status.is_under_way()) {
+            return Ok(Found::Ended);
+        }
+        // From here on the object has a row, so that whatever happens to it is recorded once.
+        let tried = match row {
+            Some(row) => go_on(engine, task, row).await?,
+            None => match intend(engine, task, key.clone(), None).await? {
+                Intent::Ours(row) => begin(engine, task, row).await?,
+                Intent::Anothers(row) => Tried::Later(row),
+            },
+        };
+        match tried {
+            Tried::Found(found) => return Ok(found),
+            Tried::Later(now) => row = Some(*now),
+        }
     }
+}
+
+/// Whose an intent is.
+enum Intent {
+    Ours(Box<UploadRow>),
+    /// Another process was faster, and is to be waited for.
+    Anothers(Box<UploadRow>),
+}
+
+/// What came of looking for an upload.
+enum Tried {
+    Found(Found),
+    /// Another process is about to create it.
+    Later(Box<UploadRow>),
+}
+
+/// The upload of an object that has a row: the one that was opened, or another where nobody seems
+/// to be about to open one any more.
+async fn go_on(engine: &Engine, task: &ObjectTask, row: UploadRow) -> Result<Tried> {
+    let Some(token) = row.token else {
+        // A run died between intent and token: there may be an upload of ours at the store.
+        return match intend_anew(engine, task, &row).await? {
+            Intent::Ours(row) => begin(engine, task, row).await,
+            Intent::Anothers(row) => Ok(Tried::Later(row)),
+        };
+    };
+    // Should the source have changed since, a part that is still to be read meets the change;
+    // if all are written, they are one version and make a whole object.
+    let kept = match engine.source.stat(&task.source_key, &task.pin, false).await {
+        Ok(info) => info.and_then(|info| info.checksum),
+        Err(error) if error.kind == ErrorKind::Changed => None,
+        Err(error) => return Err(error),
+    };
+    Ok(Tried::Found(opened(engine, task, UploadToken(token), kept)))
+}
+
+fn opened(engine: &Engine, task: &ObjectTask, token: UploadToken, kept: Option<Checksum>) -> Found {
+    Found::Open(Arc::new(Upload {
+        task: task.clone(),
+        token,
+        algorithm: engine.algorithm(kept.as_ref().map(|sum| sum.algorithm)),
+        kept,
+        parts: Mutex::default(),
+    }))
+}
+
+/// Opens the upload that is intended.
+async fn begin(engine: &Engine, task: &ObjectTask, row: Box<UploadRow>) -> Result<Tried> {
     // The head of the pinned version: its attributes go with the upload's creation.
     let info = engine
         .source
@@ -142,10 +180,6 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         })?;
     let kept = info.checksum.clone();
     let algorithm = engine.algorithm(kept.as_ref().map(|sum| sum.algorithm));
-    if !is_new {
-        // A run died between intent and token: there may be an upload of ours at the store.
-        row = intend_anew(engine, task, &row).await?;
-    }
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &info);
     let request = UploadRequest {
         size: task.size,
@@ -154,10 +188,14 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
         mtime,
         algorithm,
     };
-    let token = create(engine, task, &row, &request).await?;
+    let key = row.key.clone();
+    let token = match create(engine, task, row, &request).await? {
+        Created::Opened(token) => token,
+        Created::Anothers(row) => return Ok(Tried::Later(row)),
+    };
     let row = engine
         .state
-        .upload_opened(&engine.id, &row.key, &token.0)
+        .upload_opened(&engine.id, &key, &token.0)
         .await?;
     if !row.status.is_under_way() {
         // The object was given up meanwhile, and nobody looks for an upload of it any more.
@@ -165,7 +203,7 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
             .destination
             .abort_upload(&task.destination_key, &token)
             .await?;
-        return Ok(Found::Ended);
+        return Ok(Tried::Found(Found::Ended));
     }
     match row.token {
         Some(counts) if counts != token.0 => {
@@ -174,9 +212,14 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
                 .destination
                 .abort_upload(&task.destination_key, &token)
                 .await?;
-            Ok(opened(UploadToken(counts), kept))
+            Ok(Tried::Found(opened(
+                engine,
+                task,
+                UploadToken(counts),
+                kept,
+            )))
         }
-        _ => Ok(opened(token, kept)),
+        _ => Ok(Tried::Found(opened(engine, task, token, kept))),
     }
 }
 
@@ -203,27 +246,38 @@ async fn await_token(engine: &Engine, mut row: UploadRow) -> Result<UploadRow> {
     Ok(row)
 }
 
+/// What came of creating an upload.
+enum Created {
+    Opened(UploadToken),
+    /// Nothing: another process took this one for dead.
+    Anothers(Box<UploadRow>),
+}
+
 /// Creates the upload. A creation whose reply was lost may have been made: it is looked for and
 /// aborted before the next try.
 async fn create(
     engine: &Engine,
     task: &ObjectTask,
-    row: &UploadRow,
+    row: Box<UploadRow>,
     request: &UploadRequest,
-) -> Result<UploadToken> {
+) -> Result<Created> {
     let mut again = false;
-    let latest = &Mutex::new(row.clone());
+    let latest = &Mutex::new(row);
     let attempt = || {
         let is_retry = std::mem::replace(&mut again, true);
         async move {
             let mut row = latest.lock().await;
             if is_retry {
-                *row = intend_anew(engine, task, &row).await?;
+                match intend_anew(engine, task, &row).await? {
+                    Intent::Ours(now) => *row = now,
+                    Intent::Anothers(now) => return Ok(Created::Anothers(now)),
+                }
             }
             engine
                 .destination
                 .open_upload(&row.key.key, request.clone())
                 .await
+                .map(Created::Opened)
         }
     };
     attempt
@@ -232,7 +286,13 @@ async fn create(
         .await
 }
 
-async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<UploadRow> {
+/// Intends to create an upload, in the place of the intent of the time `replaces`.
+async fn intend(
+    engine: &Engine,
+    task: &ObjectTask,
+    key: UploadKey,
+    replaces: Option<Timestamp>,
+) -> Result<Intent> {
     let strangers = match engine.destination.uploads(&task.destination_key).await {
         Ok(uploads) => uploads.into_iter().map(|upload| upload.token.0).collect(),
         Err(error) => {
@@ -243,24 +303,54 @@ async fn intend(engine: &Engine, task: &ObjectTask, key: UploadKey) -> Result<Up
             vec![UNKNOWN.to_owned()]
         }
     };
+    put_intent(engine, task, key, Timestamp::now(), strangers, replaces).await
+}
+
+async fn put_intent(
+    engine: &Engine,
+    task: &ObjectTask,
+    key: UploadKey,
+    at: Timestamp,
+    strangers: Vec<String>,
+    replaces: Option<Timestamp>,
+) -> Result<Intent> {
     let task_json = serde_json::to_string(task).map_err(|error| {
         Error::control(ErrorKind::Internal, "a task does not serialise").cause(error)
     })?;
+    let intended = mark(at);
     let upload = NewUpload {
         key,
-        intended: Timestamp::now(),
+        intended,
+        replaces,
         strangers,
         parts_total: task.part_count(),
         task: task_json,
     };
-    engine.state.upload_intent(&engine.id, upload).await
+    let row = Box::new(engine.state.upload_intent(&engine.id, upload).await?);
+    Ok(if row.intended == intended {
+        Intent::Ours(row)
+    } else {
+        Intent::Anothers(row)
+    })
+}
+
+/// A time within the second after `at` that no other process has: an intent is known by its time.
+fn mark(at: Timestamp) -> Timestamp {
+    at + Duration::from_nanos(rand::random_range(1..1_000_000_000))
 }
 
 /// The intent of another creation, after one that may have been made: what is created from now on
-/// begins after now, and what is open now is not of it.
-async fn intend_anew(engine: &Engine, task: &ObjectTask, row: &UploadRow) -> Result<UploadRow> {
-    abort_unrecorded(engine, row).await?;
-    intend(engine, task, row.key.clone()).await
+/// begins after now, and what is open now is not of it. Only who has the intent removes what the
+/// earlier one left, or it would be what another is about to use.
+async fn intend_anew(engine: &Engine, task: &ObjectTask, row: &UploadRow) -> Result<Intent> {
+    let (key, strangers) = (row.key.clone(), row.strangers.clone());
+    let replaces = Some(row.intended);
+    let claimed = put_intent(engine, task, key, row.intended, strangers, replaces).await?;
+    let Intent::Ours(row) = claimed else {
+        return Ok(claimed);
+    };
+    abort_unrecorded(engine, &row).await?;
+    intend(engine, task, row.key.clone(), Some(row.intended)).await
 }
 
 fn is_not_offered(error: &Error) -> bool {

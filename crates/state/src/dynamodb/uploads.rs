@@ -62,8 +62,7 @@ pub(super) async fn intend(table: &Table, id: &TransferId, new: NewUpload) -> Re
             return Ok(Step::Write(item(id, &row)?, Vec::new(), row));
         };
         let mut row: UploadRow = found.body()?;
-        let same = row.intended == new.intended && row.strangers == new.strangers;
-        if row.status != UploadStatus::Intent || same {
+        if row.status != UploadStatus::Intent || new.replaces != Some(row.intended) {
             return Ok(Step::Keep(row));
         }
         row.intended = new.intended;

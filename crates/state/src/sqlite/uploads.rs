@@ -72,7 +72,7 @@ fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
 
 pub(super) fn intend(tx: &Transaction<'_>, id: &TransferId, new: NewUpload) -> Outcome<UploadRow> {
     if let Some(mut row) = find(tx, id, &new.key)? {
-        if row.status == UploadStatus::Intent {
+        if row.status == UploadStatus::Intent && new.replaces == Some(row.intended) {
             (row.intended, row.strangers) = (new.intended, new.strangers);
             save(tx, id, &row)?;
         }

@@ -1,6 +1,8 @@
 //! Random operations: mostly sensible ones, so that a run gets somewhere, and some of each kind of
 //! nonsense.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
 use skyhaul_model::keymap::KeyMap;
@@ -313,9 +315,12 @@ impl Generator {
         let statuses: Vec<_> = STATUSES.into_iter().filter(|_| dice.chance(1, 2)).collect();
         match dice.below(16) {
             0..4 => {
+                let some_time =
+                    |dice: &mut Dice| Timestamp::UNIX_EPOCH + Duration::from_secs(dice.below(3));
                 let new = NewUpload {
                     key,
-                    intended: Timestamp::UNIX_EPOCH,
+                    intended: some_time(dice),
+                    replaces: dice.chance(2, 3).then(|| some_time(dice)),
                     strangers: (0..dice.below(3)).map(|_| self.name("stranger")).collect(),
                     parts_total: dice.below(10_000) as u32,
                     task: self.name("task"),

@@ -597,6 +597,7 @@ impl Transfer {
     fn intend(&mut self, new: NewUpload) -> UploadRow {
         if let Some(row) = self.uploads.get_mut(&new.key)
             && row.status == UploadStatus::Intent
+            && new.replaces == Some(row.intended)
         {
             row.intended = new.intended;
             row.strangers.clone_from(&new.strangers);

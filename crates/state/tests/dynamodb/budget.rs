@@ -198,6 +198,7 @@ async fn an_object_in_parts_costs_what_the_arithmetic_says() {
     let intent = NewUpload {
         key: key.clone(),
         intended: Timestamp::now(),
+        replaces: None,
         strangers: Vec::new(),
         parts_total: 3,
         task: format!(

@@ -97,6 +97,7 @@ async fn uploads_of_odd_and_long_keys_are_paged() {
                     attempt: 1,
                 },
                 intended: Timestamp::UNIX_EPOCH,
+                replaces: None,
                 strangers: Vec::new(),
                 parts_total: 2,
                 task: "{}".to_owned(),
