@@ -54,7 +54,7 @@ fn chunks(pair: &Pair, id: &str, further: &[&str]) -> Vec<Value> {
 }
 
 /// The tokens of the gateways' control APIs.
-fn tokens(pair: &Pair) -> Vec<PathBuf> {
+fn token_files(pair: &Pair) -> Vec<PathBuf> {
     let transfers = std::fs::read_dir(pair.cli.state_directory().join("transfers")).unwrap();
     let gateways = transfers.map(|transfer| transfer.unwrap().path().join("gateways"));
     let files = gateways.flat_map(|folder| std::fs::read_dir(folder).unwrap());
@@ -106,7 +106,7 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     let sent: u64 = links.iter().map(|link| number(&link["sent_bytes"])).sum();
     assert!(sent > 0, "{now}");
     assert!(links.iter().all(|link| link["peer"] == "relay-1"), "{now}");
-    let tokens = tokens(pair);
+    let tokens = token_files(pair);
     assert_eq!(tokens.len(), 5);
     for token in tokens {
         let mode = std::fs::metadata(&token).unwrap().permissions().mode();
@@ -179,7 +179,7 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
         );
     }
     assert_eq!(gateways::of(&pair.cli), []);
-    assert!(tokens(pair).is_empty());
+    assert!(token_files(pair).is_empty());
 }
 
 #[test]
