@@ -106,6 +106,14 @@ impl Call {
         }
     }
 
+    /// Bytes of each object that follows it.
+    pub(crate) fn lens(&self) -> Vec<u64> {
+        match self {
+            Self::PutMany { heads } => heads.iter().map(|head| head.len).collect(),
+            _ => vec![self.len()],
+        }
+    }
+
     /// Whether what follows says what is to be done, and so is sealed under any cipher.
     pub(crate) fn has_list(&self) -> bool {
         matches!(
@@ -151,6 +159,21 @@ pub(crate) enum Reply {
     Deleted(Each<()>),
     /// It was not done, or not known to be.
     Failed(Fault),
+}
+
+impl Reply {
+    /// Bytes that were written, of objects of these lengths.
+    pub(crate) fn written(&self, lens: &[u64]) -> u64 {
+        let done = |place: usize| match self {
+            Self::PutEach(each) => each.get(place).is_some_and(Result::is_ok),
+            _ => true,
+        };
+        let each = lens.iter().enumerate();
+        let written = each.filter(|(place, _)| done(*place));
+        written
+            .map(|(_, len)| len)
+            .fold(0, |all, len| all.saturating_add(*len))
+    }
 }
 
 /// The body of a call that is followed by a list.

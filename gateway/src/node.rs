@@ -67,6 +67,9 @@ struct Receiving {
     link: u64,
 }
 
+/// A stream by the link that it arrives on: what comes on another is not of it, whoever sent it.
+type Arriving = (u64, StreamId);
+
 /// A request that is worked on.
 struct Working {
     /// Ends the work: who asked will ask again, or is gone.
@@ -101,8 +104,8 @@ pub struct Node {
     numbers: AtomicU64,
     #[cfg(mutant)]
     lost: Mutex<Vec<u64>>,
-    requests: Mutex<HashMap<StreamId, Receiving>>,
-    working: Mutex<HashMap<StreamId, Working>>,
+    requests: Mutex<HashMap<Arriving, Receiving>>,
+    working: Mutex<HashMap<Arriving, Working>>,
     serving: Arc<Semaphore>,
     seen: Mutex<HashMap<GatewayId, Seen>>,
     draining: AtomicBool,
@@ -225,7 +228,14 @@ impl Node {
         if came.peer == *to && !came.is_closed() {
             return Some(Arc::clone(came));
         }
-        self.idlest(to)
+        self.open_link(to)
+    }
+
+    /// A link to a neighbour, for what ends there: also to one that takes nothing new.
+    fn open_link(&self, peer: &GatewayId) -> Option<Arc<Link>> {
+        let links = lock(&self.links);
+        let open = links.get(peer)?.iter().filter(|link| !link.is_closed());
+        open.min_by_key(|link| link.load()).cloned()
     }
 
     /// Takes nothing new from now on, and tells all neighbours so.
@@ -268,7 +278,7 @@ impl Node {
 
     /// How many requests are worked on.
     pub(crate) fn requests(&self) -> usize {
-        MOST_REQUESTS - self.serving.available_permits()
+        lock(&self.working).len()
     }
 
     /// All links, as they are now.
@@ -332,7 +342,7 @@ impl Node {
     /// Ends the work on requests whose replies would not arrive. What they would still do could
     /// come after what is done in their place.
     fn give_up(&self, which: impl Fn(&StreamId, &Working) -> bool) {
-        for (stream, working) in lock(&self.working).iter() {
+        for ((_, stream), working) in lock(&self.working).iter() {
             if which(stream, working) {
                 working.given_up.cancel();
             }
@@ -387,21 +397,26 @@ impl Node {
 
     fn request(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed) {
         let (stream, last) = (head.stream, head.last);
+        let arriving = (link.number, stream);
         let refuse = |why| link.notify(Header::Refused(stream, Way::Request, why));
         let (Some(node), true) = (self.me.upgrade(), self.secret.is_some()) else {
             return refuse(Refusal::NotOpened);
         };
         let mut requests = lock(&self.requests);
         if head.index > 0 {
-            let Some(receiving) = requests.get(&stream) else {
+            let Some(receiving) = requests.get(&arriving) else {
                 drop(requests);
                 return refuse(Refusal::NotOpened);
             };
             let sent = receiving.segments.send((head, payload, owed));
             if last || sent.is_err() {
-                requests.remove(&stream);
+                requests.remove(&arriving);
             }
             return;
+        }
+        if lock(&self.working).contains_key(&arriving) {
+            drop(requests);
+            return refuse(Refusal::NotOpened);
         }
         let permit = match Arc::clone(&self.serving).try_acquire_owned() {
             Ok(permit) if !self.is_draining() => permit,
@@ -414,7 +429,7 @@ impl Node {
         let _ = segments.send((head, payload, owed));
         if !last {
             let link = link.number;
-            requests.insert(stream, Receiving { segments, link });
+            requests.insert(arriving, Receiving { segments, link });
         }
         drop(requests);
         let link = Arc::clone(link);
@@ -423,18 +438,20 @@ impl Node {
             given_up: given_up.clone(),
             link: link.number,
         };
-        lock(&self.working).insert(stream, working);
+        lock(&self.working).insert(arriving, working);
         tokio::spawn(async move {
             let served = serve::serve(&node, &link, inbox);
             given_up.run_until_cancelled(served).await;
-            lock(&node.working).remove(&stream);
+            lock(&node.working).remove(&arriving);
             drop(permit);
         });
     }
 
-    fn reply(&self, arrived: Arrived) {
+    fn reply(&self, link: &Link, arrived: Arrived) {
         let number = arrived.0.stream.number;
-        if let Some(waiting) = lock(&self.calls).get(&number) {
+        if let Some(waiting) = lock(&self.calls).get(&number)
+            && waiting.hops.first() == Some(&link.peer)
+        {
             let _ = waiting.events.send(Event::Segment(arrived));
         }
     }
@@ -447,14 +464,16 @@ impl Receive for Node {
         } else if head.way == Way::Request {
             self.request(link, head, payload, owed);
         } else if head.stream.from == self.id {
-            self.reply((head, payload, owed));
+            self.reply(link, (head, payload, owed));
         }
     }
 
     fn notice(&self, link: &Arc<Link>, header: Header) {
         match header {
             Header::Refused(stream, Way::Request, why) if stream.from == self.id => {
-                if let Some(waiting) = lock(&self.calls).get(&stream.number) {
+                if let Some(waiting) = lock(&self.calls).get(&stream.number)
+                    && waiting.hops.first() == Some(&link.peer)
+                {
                     let why = match why {
                         Refusal::NoRoute => "a gateway on the way has no connection to the next",
                         Refusal::Draining => "a gateway on the way is about to stop",
@@ -464,7 +483,7 @@ impl Receive for Node {
                 }
             }
             Header::Refused(stream, Way::Request, _) if stream.from != link.peer => {
-                if let Some(back) = self.idlest(&stream.from) {
+                if let Some(back) = self.open_link(&stream.from) {
                     back.notify(header);
                 }
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use skyhaul_engine::trace::{self, Stage};
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::outcome::PartReceipt;
@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Between two attempts at a call, so that one that is refused at once is not repeated at once.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// Objects that are looked at at the same time, after a reply to a call of many was lost.
+const LOOKS: usize = 16;
 
 /// Bytes of what is known of the objects of one [`Call::PutMany`], so that it fits into a segment.
 const HEADS: usize = SEGMENT / 2;
@@ -149,20 +152,17 @@ impl RemoteStore {
             let asked = self.ask(call, Some(objects)).await;
             reply!(asked, Reply::PutEach(each) if each.len() == heads.len() => each)
         };
-        let each = each_of(asked.await, heads.len());
-        let each = each
-            .into_iter()
-            .zip(heads)
-            .map(|(result, head)| async move {
-                match result {
-                    Err(error) if error.kind == ErrorKind::PreconditionFailed => {
-                        self.written_before(&head.key, head.len, head.checksum, error)
-                            .await
-                    }
-                    other => other,
+        let each = each_of(asked.await, heads.len()).into_iter().zip(heads);
+        let each = stream::iter(each).map(|(result, head)| async move {
+            match result {
+                Err(error) if error.kind == ErrorKind::PreconditionFailed => {
+                    self.written_before(&head.key, head.len, head.checksum, error)
+                        .await
                 }
-            });
-        futures::future::join_all(each).await
+                other => other,
+            }
+        });
+        each.buffered(LOOKS).collect().await
     }
 
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
@@ -196,7 +196,7 @@ impl RemoteStore {
                 Err(error)
             }
             reply => {
-                if let Ok(Reply::Put(_) | Reply::Part(_)) = reply {
+                if let Ok(Reply::Put(_) | Reply::PutEach(_) | Reply::Part(_)) = reply {
                     trace::reached(Stage::Acknowledged);
                 }
                 reply

@@ -193,6 +193,8 @@ async fn leave(node: &Node, engine: Option<&Engine>) {
     node.drain();
     if let Some(engine) = engine {
         engine.cancel.cancel();
+        // Others may begin what is given back: what was asked for here must not come after it.
+        node.close();
         let released =
             tokio::time::timeout(RELEASE, leases::reclaim_of(engine, &engine.holder)).await;
         match released {

@@ -172,7 +172,7 @@ async fn answer(
     let (transfer, destination) = (request.transfer, request.destination);
     let work = async {
         let store = destinations.open(&transfer, destination).await?;
-        let len = request.call.len();
+        let lens = request.call.lens();
         #[cfg(mutant)]
         if let Some(reply) = early(&request.call) {
             let (store, destinations) = (Arc::clone(&store), Arc::clone(destinations));
@@ -181,7 +181,7 @@ async fn answer(
         }
         let reply = perform(&*store, &**destinations, request.call, body).await?;
         let written = &node.traffic.written;
-        written.fetch_add(len, Ordering::Relaxed);
+        written.fetch_add(reply.written(&lens), Ordering::Relaxed);
         Ok::<_, Error>(reply)
     };
     tokio::pin!(work);

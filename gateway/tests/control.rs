@@ -228,13 +228,19 @@ async fn what_is_not_finished_when_the_time_to_drain_is_over_is_given_back() {
         let groups = live.state.groups(&live.id, 0, leased, None, 10).await;
         groups.unwrap().len()
     };
-    eventually("a leased group", async || {
-        (leased().await > 0).then_some(())
+    let at = live.control("src-1").await;
+    eventually("a chunk that is begun", async || {
+        let reading = get(&at, &source.token, "/chunks?state=reading").await;
+        let reading: Chunks = reading.unwrap();
+        (!reading.chunks.is_empty()).then_some(())
     })
     .await;
+    assert!(leased().await > 0);
     source.orders.terminate();
     source.ended.await.unwrap().unwrap();
     assert_eq!(leased().await, 0);
+    let progress = live.state.progress(&live.id).await.unwrap();
+    assert_eq!(progress.chunks_done, 0);
     let pending = Some(GroupStatus::Pending);
     let groups = live.state.groups(&live.id, 0, pending, None, 10).await;
     assert!(!groups.unwrap().is_empty());

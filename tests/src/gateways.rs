@@ -54,7 +54,8 @@ pub fn logs(cli: &Cli) -> String {
         let gateways = std::fs::read_dir(folder.join("gateways"))
             .into_iter()
             .flatten()
-            .map(|entry| entry.expect("a log").path());
+            .map(|entry| entry.expect("a file").path())
+            .filter(|path| path.extension().is_some_and(|end| end == "log"));
         for log in gateways.chain([folder.join("log")]) {
             all += &std::fs::read_to_string(log).unwrap_or_default();
         }

@@ -1,6 +1,9 @@
 //! Looking at transfers while they run and after: `top`, `chunks` and `logs`.
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
 use serde_json::Value;
 use skyhaul_tests::cli::PATIENCE;
 use skyhaul_tests::data::Body;
@@ -50,6 +53,17 @@ fn chunks(pair: &Pair, id: &str, further: &[&str]) -> Vec<Value> {
     pair.cli.run(&arguments).assert_code(0).events()
 }
 
+/// The tokens of the gateways' control APIs.
+fn token_files(pair: &Pair) -> Vec<PathBuf> {
+    let transfers = std::fs::read_dir(pair.cli.state_directory().join("transfers")).unwrap();
+    let gateways = transfers.map(|transfer| transfer.unwrap().path().join("gateways"));
+    let files = gateways.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "token"))
+        .collect()
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value}"))
 }
@@ -88,6 +102,18 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     ];
     assert_eq!(there, wanted, "{now}");
     assert!(number(&now["groups"]["leased"]) > 0, "{now}");
+    let links = now["gateways"][3]["links"].as_array().unwrap();
+    let sent: u64 = links.iter().map(|link| number(&link["sent_bytes"])).sum();
+    assert!(sent > 0, "{now}");
+    assert!(links.iter().all(|link| link["peer"] == "relay-1"), "{now}");
+    let tokens = token_files(pair);
+    assert_eq!(tokens.len(), 5);
+    for token in tokens {
+        let mode = std::fs::metadata(&token).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", token.display());
+        let secret = std::fs::read_to_string(&token).unwrap();
+        assert!(!gateways::logs(&pair.cli).contains(&secret));
+    }
     let leased = chunks(pair, &id, &["--state", "leased"]);
     assert!(!leased.is_empty());
     for chunk in &leased {
@@ -99,7 +125,8 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     }
     // For people, once, because nobody looks at a terminal here.
     let shown = pair.cli.run(&["top", &id]);
-    assert!(shown.assert_code(0).stdout.contains("relay-1"), "{shown}");
+    let table = &shown.assert_code(0).stdout;
+    assert!(table.contains("src-1 -> relay-1"), "{shown}");
     let followed = pair.cli.start(&["logs", &id, "--follow"]);
     running.wait().assert_code(0);
     pair.assert_equal();
@@ -152,6 +179,7 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
         );
     }
     assert_eq!(gateways::of(&pair.cli), []);
+    assert!(token_files(pair).is_empty());
 }
 
 #[test]

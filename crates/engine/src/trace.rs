@@ -207,6 +207,9 @@ impl Trace {
     }
 
     fn reached(&self, id: ChunkId, stage: Stage) {
+        if self.most == 0 {
+            return;
+        }
         self.step(&mut self.lock(), id, stage);
     }
 

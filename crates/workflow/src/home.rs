@@ -3,9 +3,14 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{Segments, SqliteState};
+
+/// How often a lock is tried again that another process has, and what is between: longer than a look.
+const TRIES: u32 = 5;
+const MOMENT: Duration = Duration::from_millis(10);
 
 /// The state folder: `skyhaul.db`, and `transfers/ID/` with `lock`, `log` and `segments/`.
 #[derive(Debug, Clone)]
@@ -58,6 +63,20 @@ impl Home {
 
     /// Takes the lock of a transfer, or tells that another process has it.
     pub(crate) fn lock(&self, id: &TransferId) -> Result<Lock> {
+        let mut tries = 0;
+        loop {
+            match self.try_lock(id) {
+                // Whoever looks whether it is held holds it for a moment.
+                Err(error) if error.kind == ErrorKind::LeaseLost && tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(MOMENT);
+                }
+                locked => return locked,
+            }
+        }
+    }
+
+    fn try_lock(&self, id: &TransferId) -> Result<Lock> {
         let dir = self.transfer_dir(id);
         std::fs::create_dir_all(&dir)
             .map_err(|error| failed(&dir, "cannot create the transfer's folder", error))?;
@@ -81,7 +100,7 @@ impl Home {
 
     /// Whether a process works on a transfer now.
     pub(crate) fn is_active(&self, id: &TransferId) -> bool {
-        self.transfer_dir(id).join("lock").exists() && self.lock(id).is_err()
+        self.transfer_dir(id).join("lock").exists() && self.try_lock(id).is_err()
     }
 
     /// When a transfer last wrote anything here, as far as its files tell: rows change only with

@@ -80,8 +80,8 @@ mod tests {
         let tokens = Folder::new(folder.path().to_owned());
         let made = tokens.make("src-1").unwrap();
         let path = file(folder.path(), "src-1");
-        let bits = std::fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(bits & 0o777, 0o600);
+        let permissions = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(permissions.mode() & 0o777, 0o600);
         let found = read(folder.path(), "src-1").unwrap();
         assert_eq!(found.reveal(), made.reveal());
         assert_ne!(tokens.make("dst-1").unwrap().reveal(), made.reveal());

@@ -90,9 +90,7 @@ async fn exchange(
     tokio::select! {
         biased;
         answer = &mut answered => answer,
-        ended = connection => {
-            ended?;
-            answered.await
-        }
+        // However it ended: what was answered before that counts, and its lack is an error.
+        _ = connection => answered.await,
     }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE,
+};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -125,6 +127,8 @@ async fn respond(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if problem == Some(Name::Unauthorized) {
         headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        // Who has no token holds no place of those who have.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

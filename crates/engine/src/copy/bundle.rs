@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::segment::{ObjectTask, Segment};
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_stores::{PutReceipt, Staged};
 use tokio::task::JoinSet;
 
@@ -39,8 +39,14 @@ pub(crate) async fn copy(
     objects: Range<u32>,
     demand: Demand,
 ) -> Result<BundleEnd> {
-    let together =
-        objects.len() > 1 && engine.destination.writes_together() && !engine.copies_in_service();
+    let sizes = objects
+        .clone()
+        .map(|index| segment.objects[index as usize].size);
+    let fits = sizes.sum::<u64>() <= engine.limits.max_memory;
+    let together = objects.len() > 1
+        && fits
+        && engine.destination.writes_together()
+        && !engine.copies_in_service();
     let ended = if together {
         together_copied(engine, segment, objects, demand).await?
     } else {
@@ -115,6 +121,7 @@ async fn together_copied(
     } else {
         receipts
     };
+    let receipts = one_for_each(receipts, sent.len());
     for ((index, proof), receipt) in sent.into_iter().zip(receipts) {
         ends.push((index, receipt.map(|receipt| (receipt, proof))));
     }
@@ -155,6 +162,16 @@ fn unacknowledged(
     let engine = Arc::clone(engine);
     tokio::spawn(async move { engine.destination.put_many(puts).await });
     Vec::new()
+}
+
+/// The results of a call for `count` objects: those that a store left out are not known to be written.
+fn one_for_each<T>(mut results: Vec<Result<T>>, count: usize) -> Vec<Result<T>> {
+    results.truncate(count);
+    results.resize_with(count, || {
+        let message = "the store did not say what became of it";
+        Err(Error::new(Side::Destination, ErrorKind::Internal, message))
+    });
+    results
 }
 
 /// One object of a bundle.
@@ -224,7 +241,9 @@ impl Gathered {
     async fn commit(self, engine: &Engine) -> BundleEnd {
         let mut end = self.end;
         if !self.staged.is_empty() {
+            let count = self.staged.len();
             let committed = engine.destination.commit(self.staged).await;
+            let committed = one_for_each(committed, count);
             for (result, outcome) in committed.into_iter().zip(self.staged_outcomes) {
                 end.outcomes
                     .push(committed_outcome(engine, outcome, result));
