@@ -68,6 +68,18 @@ fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or_else(|| panic!("{value}"))
 }
 
+fn leased_chunks_have_holders(pair: &Pair, id: &str) {
+    let leased = chunks(pair, id, &["--state", "leased"]);
+    assert!(!leased.is_empty());
+    for chunk in &leased {
+        assert_eq!(chunk["state"], "leased", "{chunk}");
+        assert!(
+            chunk["holder"].is_string() && number(&chunk["fence"]) > 0,
+            "{chunk}"
+        );
+    }
+}
+
 #[test]
 fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     let bench = Proxied::new(Kind::S3ToS3);
@@ -114,15 +126,7 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
         let secret = std::fs::read_to_string(&token).unwrap();
         assert!(!gateways::logs(&pair.cli).contains(&secret));
     }
-    let leased = chunks(pair, &id, &["--state", "leased"]);
-    assert!(!leased.is_empty());
-    for chunk in &leased {
-        assert_eq!(chunk["state"], "leased", "{chunk}");
-        assert!(
-            chunk["holder"].is_string() && number(&chunk["fence"]) > 0,
-            "{chunk}"
-        );
-    }
+    leased_chunks_have_holders(pair, &id);
     // For people, once, because nobody looks at a terminal here.
     let shown = pair.cli.run(&["top", &id]);
     let table = &shown.assert_code(0).stdout;
@@ -133,14 +137,14 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
 
     // It ends with the transfer.
     let followed = followed.wait();
-    let lines = &followed.assert_code(0).stdout;
+    let told = &followed.assert_code(0).stdout;
     assert!(
-        lines.contains("command  | ") && lines.contains("status=Succeeded"),
-        "{lines}"
+        told.contains("command  | ") && told.contains("status=Succeeded"),
+        "{told}"
     );
     assert!(
-        lines.contains("src-1    | ") && lines.contains("relay-1  | "),
-        "{lines}"
+        told.contains("src-1    | ") && told.contains("relay-1  | "),
+        "{told}"
     );
     let one = pair.cli.run(&["logs", &id, "--gateway", "dst-1", "--json"]);
     let of_one = one.assert_code(0).events();

@@ -158,10 +158,18 @@ pub(super) fn of<E: Refusal>(error: SdkError<E, HttpResponse>, table: &str) -> F
     Failure::Failed(failure.cause(error))
 }
 
-/// Whether a request was not sent for want of credentials.
+/// Whether a request was not sent for want of credentials. A provider that does not answer now may
+/// answer later.
 fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source())
-        .any(<dyn std::error::Error>::is::<CredentialsError>)
+        .filter_map(|error| error.downcast_ref::<CredentialsError>())
+        .any(|error| {
+            matches!(
+                error,
+                CredentialsError::CredentialsNotLoaded(_)
+                    | CredentialsError::InvalidConfiguration(_)
+            )
+        })
 }
 
 const CREDENTIALS: &str = "check the credentials and what they permit";

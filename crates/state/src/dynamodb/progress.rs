@@ -12,7 +12,7 @@ use skyhaul_model::{Result, TransferId};
 use super::committed::{self, Committed};
 use super::expression::Expression;
 use super::groups::Stored;
-use super::item::{BODY, Item, SORT, Stamp, bytes};
+use super::item::{BODY, EXPIRES, Item, SORT, Stamp, bytes, expires};
 use super::table::{Query, Table, Write};
 use super::{key, pack, ranges, transfers, versioned};
 use crate::{Progress, UploadKey};
@@ -47,7 +47,7 @@ struct Marked {
 /// The write that counts a result, of a transaction with the one that sets it. It has no condition:
 /// an addition commutes.
 pub(super) fn counting(id: &TransferId, of: &UploadKey, counts: Counts) -> Option<Write> {
-    let mut change = Expression::default();
+    let mut change = Expression::default().set(EXPIRES, expires());
     for (name, number) in pack::COUNTS.into_iter().zip(pack::numbers(counts)) {
         if number > 0 {
             change = change.add(name, number);
@@ -90,6 +90,9 @@ pub(super) async fn load(table: &Table, id: &TransferId) -> Result<Progress> {
         progress.chunks_done += sum.chunks_done;
         progress.done += sum.done;
     }
+    // A group that was seen done may have added others meanwhile: they are not done yet.
+    let added = committed::next(table, id, GroupId::RETRY_RANGE).await?;
+    progress.groups += u64::from(added.saturating_sub(retries));
     Ok(progress)
 }
 
