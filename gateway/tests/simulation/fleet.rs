@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use skyhaul_model::group::RangeId;
 use skyhaul_model::parts::{PartPolicy, part_size};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::TransferSpec;
-use skyhaul_model::{HolderId, Pin, TransferId};
+use skyhaul_model::{ErrorKind, HolderId, Pin, TransferId};
 use skyhaul_state::{
     ListCounts, NewGroup, Publication, SegmentStore as _, SqliteState, TransferState,
 };
@@ -86,6 +86,8 @@ pub(crate) struct Run {
     objects: BTreeMap<String, Bytes>,
     members: BTreeMap<String, Member>,
     faults: Vec<Planned>,
+    /// What no fault explains: errors that only a gateway that does wrong can have.
+    strange: Arc<Mutex<Vec<String>>>,
     _folder: tempfile::TempDir,
 }
 
@@ -141,6 +143,7 @@ impl Run {
             objects,
             members,
             faults,
+            strange: Arc::default(),
             dice,
             _folder: folder,
         }
@@ -239,7 +242,9 @@ impl Run {
             let (config, cut) = (member.config.clone(), member.cut.subscribe());
             let state = FarState::new(Arc::clone(&self.state), self.dice.another(), cut);
             let (segments, buckets) = (Arc::clone(&self.segments), self.buckets.clone());
+            let strange = Arc::clone(&self.strange);
             sim.host(name.as_str(), move || {
+                let strange = Arc::clone(&strange);
                 let world = World {
                     state: Arc::new(state.clone()),
                     segments: Some(Arc::clone(&segments) as Arc<_>),
@@ -253,7 +258,12 @@ impl Run {
                         let ended = run::run_in(world.clone(), config.clone(), Orders::default());
                         match ended.await {
                             Ok(()) => return Ok(()),
-                            Err(error) => tracing::warn!(name = config.name, "{error}"),
+                            Err(error) => {
+                                tracing::warn!(name = config.name, "{error}");
+                                if matches!(error.kind, ErrorKind::Invalid | ErrorKind::Internal) {
+                                    strange.lock().unwrap().push(error.to_string());
+                                }
+                            }
                         }
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
@@ -314,6 +324,8 @@ impl Run {
     /// Every byte once, nothing else, nothing left.
     fn check(&self) -> Result<(), String> {
         let ensure = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
+        let strange = self.strange.lock().unwrap();
+        ensure(strange.is_empty(), format!("gateways failed: {strange:?}"))?;
         let there = self.buckets.destination.objects();
         for (key, bytes) in &self.objects {
             match there.get(key) {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::operation::{Operation, Reply};
 use skyhaul_state::{Calls, SqliteState, TransferState};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::dice::Dice;
 
@@ -30,19 +30,8 @@ impl FarState {
         tokio::time::sleep(Duration::from_millis(self.dice.below(20))).await;
     }
 
-    /// Takes no time here: the database has a thread of its own, and it is waited for.
-    fn perform(&self, operation: Operation) -> Result<Reply> {
-        futures::executor::block_on(operation.perform(&*self.state))
-    }
-}
-
-#[async_trait]
-impl Calls for FarState {
-    fn shards(&self) -> u32 {
-        TransferState::shards(&*self.state)
-    }
-
-    async fn call(&self, operation: Operation) -> Result<Reply> {
+    /// Carries a call there and its reply back.
+    async fn carry(&self, operation: Operation) -> Result<Reply> {
         self.way().await;
         let mut reply = self.perform(operation.clone());
         if self.dice.one_in(40) {
@@ -63,6 +52,30 @@ impl Calls for FarState {
         }
         self.way().await;
         reply
+    }
+
+    /// Takes no time here: the database has a thread of its own, and it is waited for.
+    fn perform(&self, operation: Operation) -> Result<Reply> {
+        futures::executor::block_on(operation.perform(&*self.state))
+    }
+}
+
+#[async_trait]
+impl Calls for FarState {
+    fn shards(&self) -> u32 {
+        TransferState::shards(&*self.state)
+    }
+
+    async fn call(&self, operation: Operation) -> Result<Reply> {
+        let (reply, answer) = oneshot::channel();
+        let far = self.clone();
+        // On its way it is in nobody's hand: it arrives though who sent it may have given it up.
+        tokio::spawn(async move {
+            let _ = reply.send(far.carry(operation).await);
+        });
+        answer
+            .await
+            .unwrap_or_else(|_| Err(self.strange("the machine is down")))
     }
 
     fn strange(&self, what: &str) -> Error {
