@@ -133,6 +133,8 @@ impl Sealer {
         }
         if self.direction.seals(index) {
             self.key.seal(nonce(index, last), segment)?;
+            #[cfg(mutant)]
+            skyhaul_model::mutant::sealed(format!("{:?} {index} {last}", self.direction), segment);
         }
         self.next = if last { None } else { index.checked_add(1) };
         Ok(index)

@@ -324,6 +324,10 @@ impl Run {
     /// Every byte once, nothing else, nothing left.
     fn check(&self) -> Result<(), String> {
         let ensure = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
+        #[cfg(mutant)]
+        if let Some(violation) = skyhaul_model::mutant::violations().pop() {
+            return Err(violation);
+        }
         let strange = self.strange.lock().unwrap();
         ensure(strange.is_empty(), format!("gateways failed: {strange:?}"))?;
         let there = self.buckets.destination.objects();
