@@ -41,7 +41,6 @@ async fn run(endpoint: &Endpoint, seeds: std::ops::Range<u64>, steps: u32) {
         ("record", "ok"),
         ("record", "LeaseLost"),
         ("upload_status", "ok"),
-        ("purge", "ok"),
     ] {
         let count = coverage.count(operation, result);
         assert!(count > 0, "{operation} never gave {result}");
