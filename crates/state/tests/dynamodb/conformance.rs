@@ -41,6 +41,7 @@ async fn run(endpoint: &Endpoint, seeds: std::ops::Range<u64>, steps: u32) {
         ("record", "ok"),
         ("record", "LeaseLost"),
         ("upload_status", "ok"),
+        ("purge", "ok"),
     ] {
         let count = coverage.count(operation, result);
         assert!(count > 0, "{operation} never gave {result}");
@@ -54,7 +55,7 @@ async fn random_operations_do_what_the_model_does_on_ministack() {
 
 #[tokio::test]
 async fn random_operations_do_what_the_model_does_on_dynamodb_local() {
-    run(&tables().dynamodb_local, 2..4, 240).await;
+    run(&tables().dynamodb_local, 6..8, 240).await;
 }
 
 #[tokio::test]
