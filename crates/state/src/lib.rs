@@ -5,6 +5,7 @@ mod calls;
 mod dynamodb;
 mod fault;
 pub mod operation;
+pub mod pages;
 mod rules;
 pub mod segments;
 pub mod service;

@@ -8,8 +8,8 @@ use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
 
 use crate::{
-    NewGroup, Phase, Publication, RangeRow, TransferChange, TransferRow, TransferStatus, UploadKey,
-    UploadResult, UploadStatus,
+    ListCounts, NewGroup, NewUpload, Phase, Publication, RangeRow, TransferChange, TransferRow,
+    TransferStatus, UploadKey, UploadResult, UploadRow, UploadStatus,
 };
 
 pub(crate) fn not_found(what: &str, object: impl Into<String>) -> Error {
@@ -104,6 +104,29 @@ pub(crate) fn is_same(held: Option<&Lease>, lease: &Lease) -> bool {
         return true;
     }
     held.is_some_and(|held| held.fence == lease.fence && held.holder == lease.holder)
+}
+
+/// The lease of a holder after one of `fence`; 0 is none.
+pub(crate) fn next_lease(fence: u64, holder: HolderId) -> Lease {
+    Lease {
+        holder,
+        fence: fence + 1,
+        counter: 0,
+    }
+}
+
+/// A range that nobody has begun to list.
+pub(crate) fn new_range(id: RangeId, after: Option<String>, upto: Option<String>) -> RangeRow {
+    RangeRow {
+        id,
+        cursor: after.clone(),
+        after,
+        upto,
+        next_group: 0,
+        counts: ListCounts::default(),
+        done: false,
+        lease: None,
+    }
 }
 
 /// What leasing a range does.
@@ -217,6 +240,66 @@ pub(crate) fn record(
         return refused("a record of chunks that are done");
     }
     Ok(())
+}
+
+/// An upload that is intended.
+pub(crate) fn new_upload(new: NewUpload) -> UploadRow {
+    UploadRow {
+        key: new.key,
+        status: UploadStatus::Intent,
+        intended: new.intended,
+        strangers: new.strangers,
+        token: None,
+        parts_total: new.parts_total,
+        slices: Vec::new(),
+        task: new.task,
+        result: None,
+    }
+}
+
+/// Puts an intent in the place of the one that it replaces. Whether it did.
+pub(crate) fn intend(row: &mut UploadRow, new: &NewUpload) -> bool {
+    if row.status != UploadStatus::Intent || new.replaces != Some(row.intended) {
+        return false;
+    }
+    row.intended = new.intended;
+    row.strangers.clone_from(&new.strangers);
+    true
+}
+
+/// Sets the token of an upload, also of one that was given up meanwhile: whoever aborts it must know
+/// it. Whether that changed anything.
+pub(crate) fn open(row: &mut UploadRow, token: &str) -> bool {
+    if row.token.is_some() {
+        return false;
+    }
+    row.token = Some(token.to_owned());
+    if row.status == UploadStatus::Intent {
+        row.status = UploadStatus::Open;
+    }
+    true
+}
+
+/// Counts a group's parts, once. Whether that changed anything.
+pub(crate) fn slice(row: &mut UploadRow, group: GroupId, parts: u32) -> bool {
+    if row.slices.iter().any(|(counted, _)| *counted == group) {
+        return false;
+    }
+    row.slices.push((group, parts));
+    true
+}
+
+/// Sets status and result. A result is set once, in an ended status that is never left again. The
+/// result that is to be counted, if it is set now.
+pub(crate) fn end<'a>(
+    row: &mut UploadRow,
+    to: UploadStatus,
+    result: Option<&'a UploadResult>,
+) -> Option<&'a UploadResult> {
+    row.status = to;
+    let set = result.filter(|_| row.result.is_none())?;
+    row.result = Some(set.clone());
+    Some(set)
 }
 
 /// Whether a result may come with a status.

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, Lease, RangeId};
 use skyhaul_model::outcome::Outcome;
+use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{HolderId, Result, TransferId};
 
@@ -262,6 +263,18 @@ pub struct UploadKey {
     pub key: String,
     /// The object's attempt, from 1.
     pub attempt: u32,
+}
+
+impl UploadKey {
+    /// That of an attempt at an object.
+    #[must_use]
+    pub fn of(task: &ObjectTask) -> Self {
+        Self {
+            destination: 0,
+            key: task.destination_key.clone(),
+            attempt: task.attempt,
+        }
+    }
 }
 
 /// Where an upload is in its life.

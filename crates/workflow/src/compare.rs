@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
+use futures::TryStreamExt as _;
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_state::{
-    ListSegmentKind, Progress, Segments, SqliteState, Submitted, TransferState as _,
+    ListSegmentKind, Progress, Segments, SqliteState, Submitted, TransferState as _, pages,
 };
 use skyhaul_stores::Store;
 use tokio_util::sync::CancellationToken;
@@ -66,33 +67,24 @@ impl Listed {
     /// What would be done with each object: copied, skipped (if kept), failed, deleted.
     pub(crate) async fn outcomes(&self, show: &mut (dyn FnMut(Outcome) + Send)) -> Result<()> {
         let engine = &self.engine;
-        for shard in 0..engine.state.shards() {
-            let mut after = None;
-            loop {
-                let rows = engine
-                    .state
-                    .groups(&engine.id, shard, None, after, 64)
-                    .await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.sequence);
-                for row in &rows {
-                    let segment = engine.segments.read_manifest(&row.segment).await?;
-                    for (index, task) in segment.objects.into_iter().enumerate() {
-                        // An object cut into parts stands in several groups: shown with its first.
-                        let begins = task.part_size.is_none()
-                            || segment.chunks.iter().any(|chunk| {
-                                matches!(chunk, skyhaul_model::segment::Chunk::Range { object, part: 1 }
-                                    if *object as usize == index)
-                            });
-                        if begins {
-                            show(Outcome {
-                                source_key: Some(task.source_key),
-                                size: task.size,
-                                reason: task.reason.map(std::borrow::Cow::into_owned),
-                                ..Outcome::new(Action::Copied, task.destination_key)
-                            });
-                        }
-                    }
+        let groups = pages::groups(&*engine.state, &engine.id, None);
+        futures::pin_mut!(groups);
+        while let Some(row) = groups.try_next().await? {
+            let segment = engine.segments.read_manifest(&row.segment).await?;
+            for (index, task) in segment.objects.into_iter().enumerate() {
+                // An object cut into parts stands in several groups: shown with its first.
+                let begins = task.part_size.is_none()
+                    || segment.chunks.iter().any(|chunk| {
+                        matches!(chunk, skyhaul_model::segment::Chunk::Range { object, part: 1 }
+                            if *object as usize == index)
+                    });
+                if begins {
+                    show(Outcome {
+                        source_key: Some(task.source_key),
+                        size: task.size,
+                        reason: task.reason.map(std::borrow::Cow::into_owned),
+                        ..Outcome::new(Action::Copied, task.destination_key)
+                    });
                 }
             }
         }

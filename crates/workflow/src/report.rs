@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use futures::TryStreamExt as _;
 use skyhaul_engine::Engine;
 use skyhaul_model::outcome::{Outcome, ReceiptRecord};
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::{ListSegmentKind, UploadStatus};
+use skyhaul_state::{ListSegmentKind, UploadStatus, pages};
 
 /// Rows read at a time.
 const PAGE: usize = 256;
@@ -34,20 +35,13 @@ pub(crate) async fn copied(
     engine: &Engine,
     show: &mut (dyn FnMut(Outcome) -> Result<()> + Send),
 ) -> Result<()> {
-    for shard in 0..engine.state.shards() {
-        let mut after = None;
-        loop {
-            let rows = engine
-                .state
-                .groups(&engine.id, shard, None, after, PAGE)
-                .await?;
-            let Some(last) = rows.last() else { break };
-            after = Some(last.sequence);
-            for pointer in rows.iter().flat_map(|row| &row.receipts) {
-                for record in engine.segments.read_receipts(pointer).await? {
-                    if let ReceiptRecord::Object(outcome) = record {
-                        show(outcome)?;
-                    }
+    let groups = pages::groups(&*engine.state, &engine.id, None);
+    futures::pin_mut!(groups);
+    while let Some(row) = groups.try_next().await? {
+        for pointer in &row.receipts {
+            for record in engine.segments.read_receipts(pointer).await? {
+                if let ReceiptRecord::Object(outcome) = record {
+                    show(outcome)?;
                 }
             }
         }

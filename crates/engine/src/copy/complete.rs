@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use futures::TryStreamExt as _;
 use skyhaul_model::group::{GroupId, GroupStatus};
 use skyhaul_model::outcome::{PartReceipt, ReceiptRecord};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Checksum, Error, ErrorKind, Result, Side, Verification, hasher};
-use skyhaul_state::{UploadResult, UploadRow, UploadStatus};
+use skyhaul_state::{UploadResult, UploadRow, UploadStatus, pages};
 use skyhaul_stores::UploadToken;
 
 use super::uploads::{self, Found};
@@ -272,26 +273,16 @@ pub async fn sweep(engine: &Engine) -> Result<u64> {
 /// counting it.
 async fn find_slices(engine: &Engine, row: UploadRow) -> Result<UploadRow> {
     let mut row = row;
-    for shard in 0..engine.state.shards() {
-        let mut after = None;
-        loop {
-            let done = Some(GroupStatus::Done);
-            let groups = engine
+    let groups = pages::groups(&*engine.state, &engine.id, Some(GroupStatus::Done));
+    futures::pin_mut!(groups);
+    while let Some(group) = groups.try_next().await? {
+        let mut parts = BTreeMap::new();
+        collect(engine, &row, group.id, &mut parts).await?;
+        if !parts.is_empty() {
+            row = engine
                 .state
-                .groups(&engine.id, shard, done, after, PAGE)
+                .upload_slice(&engine.id, &row.key, group.id, parts.len() as u32)
                 .await?;
-            let Some(last) = groups.last() else { break };
-            after = Some(last.sequence);
-            for group in groups {
-                let mut parts = BTreeMap::new();
-                collect(engine, &row, group.id, &mut parts).await?;
-                if !parts.is_empty() {
-                    row = engine
-                        .state
-                        .upload_slice(&engine.id, &row.key, group.id, parts.len() as u32)
-                        .await?;
-                }
-            }
         }
     }
     Ok(row)

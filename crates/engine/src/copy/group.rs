@@ -9,15 +9,15 @@ use skyhaul_model::group::{Bitmap, Counts, Lease};
 use skyhaul_model::outcome::{Action, Outcome, ReceiptRecord};
 use skyhaul_model::segment::{Chunk, ObjectTask, Segment};
 use skyhaul_model::{Error, ErrorKind, Result, Verification};
-use skyhaul_state::{GroupRow, NewGroup, Record, UploadResult, UploadStatus};
+use skyhaul_state::{GroupRow, NewGroup, Record, UploadKey, UploadResult, UploadStatus};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bundle::{self, BundleEnd};
+use super::complete;
 use super::object;
 use super::part::{self, PartEnd};
-use super::{complete, uploads};
 use crate::budget::Demand;
 use crate::engine::Engine;
 use crate::listing::pack;
@@ -304,7 +304,7 @@ impl Work {
     /// Records that a large object failed or is begun anew, and gives its upload up.
     async fn end_object(&mut self, index: u32, end: PartEnd) -> Result<()> {
         let task = self.task_of(index).clone();
-        let key = uploads::key(&task);
+        let key = UploadKey::of(&task);
         let mut done = Bitmap::default();
         done.insert(index);
         if self.engine.uploads.is_ended(&key).await {
@@ -371,7 +371,7 @@ impl Work {
             }
         }
         for (object, parts) in parts_of {
-            let key = uploads::key(&self.segment.objects[object as usize]);
+            let key = UploadKey::of(&self.segment.objects[object as usize]);
             if parts.intersection(self.row.done) != parts
                 || parts.intersection(now_done).count() == 0
                 || self.engine.uploads.is_ended(&key).await

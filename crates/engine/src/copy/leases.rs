@@ -4,14 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use skyhaul_model::group::{GroupId, GroupStatus, Lease};
 use skyhaul_model::{Error, ErrorKind, HolderId, Result};
+use skyhaul_state::pages;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-
-/// How many rows are read at a time.
-const PAGE: usize = 256;
 
 /// What was seen of others' leases, and since when it is the same.
 #[derive(Debug, Default)]
@@ -47,24 +46,13 @@ impl Observer {
 /// All groups that are leased, each with its lease.
 async fn leased(engine: &Engine) -> Result<Vec<(GroupId, Lease)>> {
     let mut all = Vec::new();
-    for shard in 0..engine.state.shards() {
-        let mut after = None;
-        loop {
-            let leased = Some(GroupStatus::Leased);
-            let page = engine.state.groups(&engine.id, shard, leased, after, PAGE);
-            let page = page.await?;
-            let full = page.len() == PAGE;
-            after = page.last().map(|row| row.sequence);
-            for row in page {
-                let lease = row.lease.ok_or_else(|| {
-                    Error::control(ErrorKind::Internal, "a leased group has no lease")
-                })?;
-                all.push((row.id, lease));
-            }
-            if !full {
-                break;
-            }
-        }
+    let groups = pages::groups(&*engine.state, &engine.id, Some(GroupStatus::Leased));
+    futures::pin_mut!(groups);
+    while let Some(row) = groups.try_next().await? {
+        let lease = row
+            .lease
+            .ok_or_else(|| Error::control(ErrorKind::Internal, "a leased group has no lease"))?;
+        all.push((row.id, lease));
     }
     Ok(all)
 }

@@ -6,11 +6,12 @@ use backon::Retryable as _;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Error, ErrorKind, Result, Side, parts};
+use skyhaul_state::UploadKey;
 use skyhaul_stores::{PartStream, PartWrite};
 
 use super::read::Hashing;
 use super::steady::Steady;
-use super::uploads::{self, Found, Upload};
+use super::uploads::{Found, Upload};
 use super::{object, read, service};
 use crate::engine::Engine;
 
@@ -33,7 +34,7 @@ pub(crate) enum PartEnd {
 
 /// Copies part `number` of an object. Fails only when the run is interrupted or its state fails.
 pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask, number: u32) -> Result<PartEnd> {
-    let key = uploads::key(task);
+    let key = UploadKey::of(task);
     if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);
     }

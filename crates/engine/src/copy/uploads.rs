@@ -57,21 +57,12 @@ pub(crate) struct Uploads {
 /// Stands in [`UploadRow::strangers`] where the open uploads could not be listed.
 const UNKNOWN: &str = "*";
 
-/// An object's upload key.
-pub(crate) fn key(task: &ObjectTask) -> UploadKey {
-    UploadKey {
-        destination: 0,
-        key: task.destination_key.clone(),
-        attempt: task.attempt,
-    }
-}
-
 impl Uploads {
     /// The upload of an object, opened if need be.
     pub(crate) async fn find(&self, engine: &Engine, task: &ObjectTask) -> Result<Found> {
         let cell = {
             let mut cells = self.cells.lock().await;
-            Arc::clone(cells.entry(key(task)).or_default())
+            Arc::clone(cells.entry(UploadKey::of(task)).or_default())
         };
         cell.get_or_try_init(|| open(engine, task)).await.cloned()
     }
@@ -94,7 +85,7 @@ impl Uploads {
 }
 
 async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
-    let key = key(task);
+    let key = UploadKey::of(task);
     let mut row = engine.state.upload(&engine.id, &key).await?;
     loop {
         row = match row {
@@ -105,43 +96,34 @@ async fn open(engine: &Engine, task: &ObjectTask) -> Result<Found> {
             return Ok(Found::Ended);
         }
         // From here on the object has a row, so that whatever happens to it is recorded once.
-        let tried = match row {
-            Some(row) => go_on(engine, task, row).await?,
-            None => match intend(engine, task, key.clone(), None).await? {
-                Intent::Ours(row) => begin(engine, task, row).await?,
-                Intent::Anothers(row) => Tried::Later(row),
-            },
+        let turn = if let Some(row) = row {
+            go_on(engine, task, row).await?
+        } else {
+            let intent = intend(engine, task, key.clone(), None).await?;
+            begin(engine, task, intent).await?
         };
-        match tried {
-            Tried::Found(found) => return Ok(found),
-            Tried::Later(now) => row = Some(*now),
+        match turn {
+            Turn::Ours(found) => return Ok(found),
+            Turn::Anothers(now) => row = Some(*now),
         }
     }
 }
 
-/// Whose an intent is.
-enum Intent {
-    Ours(Box<UploadRow>),
-    /// Another process was faster, and is to be waited for.
+/// What came of what only one process may do at a time.
+enum Turn<T> {
+    /// It was done here.
+    Ours(T),
+    /// Another process is about to create the upload, and is to be waited for: its row.
     Anothers(Box<UploadRow>),
-}
-
-/// What came of looking for an upload.
-enum Tried {
-    Found(Found),
-    /// Another process is about to create it.
-    Later(Box<UploadRow>),
 }
 
 /// The upload of an object that has a row: the one that was opened, or another where nobody seems
 /// to be about to open one any more.
-async fn go_on(engine: &Engine, task: &ObjectTask, row: UploadRow) -> Result<Tried> {
+async fn go_on(engine: &Engine, task: &ObjectTask, row: UploadRow) -> Result<Turn<Found>> {
     let Some(token) = row.token else {
         // A run died between intent and token: there may be an upload of ours at the store.
-        return match intend_anew(engine, task, &row).await? {
-            Intent::Ours(row) => begin(engine, task, row).await,
-            Intent::Anothers(row) => Ok(Tried::Later(row)),
-        };
+        let intent = intend_anew(engine, task, &row).await?;
+        return begin(engine, task, intent).await;
     };
     // Should the source have changed since, a part that is still to be read meets the change;
     // if all are written, they are one version and make a whole object.
@@ -150,7 +132,7 @@ async fn go_on(engine: &Engine, task: &ObjectTask, row: UploadRow) -> Result<Tri
         Err(error) if error.kind == ErrorKind::Changed => None,
         Err(error) => return Err(error),
     };
-    Ok(Tried::Found(opened(engine, task, UploadToken(token), kept)))
+    Ok(Turn::Ours(opened(engine, task, UploadToken(token), kept)))
 }
 
 fn opened(engine: &Engine, task: &ObjectTask, token: UploadToken, kept: Option<Checksum>) -> Found {
@@ -163,8 +145,16 @@ fn opened(engine: &Engine, task: &ObjectTask, token: UploadToken, kept: Option<C
     }))
 }
 
-/// Opens the upload that is intended.
-async fn begin(engine: &Engine, task: &ObjectTask, row: Box<UploadRow>) -> Result<Tried> {
+/// Opens the upload that is intended, if the intent is this process's.
+async fn begin(
+    engine: &Engine,
+    task: &ObjectTask,
+    intent: Turn<Box<UploadRow>>,
+) -> Result<Turn<Found>> {
+    let row = match intent {
+        Turn::Ours(row) => row,
+        Turn::Anothers(row) => return Ok(Turn::Anothers(row)),
+    };
     // The head of the pinned version: its attributes go with the upload's creation.
     let info = engine
         .source
@@ -190,8 +180,8 @@ async fn begin(engine: &Engine, task: &ObjectTask, row: Box<UploadRow>) -> Resul
     };
     let key = row.key.clone();
     let token = match create(engine, task, row, &request).await? {
-        Created::Opened(token) => token,
-        Created::Anothers(row) => return Ok(Tried::Later(row)),
+        Turn::Ours(token) => token,
+        Turn::Anothers(row) => return Ok(Turn::Anothers(row)),
     };
     let row = engine
         .state
@@ -203,7 +193,7 @@ async fn begin(engine: &Engine, task: &ObjectTask, row: Box<UploadRow>) -> Resul
             .destination
             .abort_upload(&task.destination_key, &token)
             .await?;
-        return Ok(Tried::Found(Found::Ended));
+        return Ok(Turn::Ours(Found::Ended));
     }
     match row.token {
         Some(counts) if counts != token.0 => {
@@ -212,14 +202,9 @@ async fn begin(engine: &Engine, task: &ObjectTask, row: Box<UploadRow>) -> Resul
                 .destination
                 .abort_upload(&task.destination_key, &token)
                 .await?;
-            Ok(Tried::Found(opened(
-                engine,
-                task,
-                UploadToken(counts),
-                kept,
-            )))
+            Ok(Turn::Ours(opened(engine, task, UploadToken(counts), kept)))
         }
-        _ => Ok(Tried::Found(opened(engine, task, token, kept))),
+        _ => Ok(Turn::Ours(opened(engine, task, token, kept))),
     }
 }
 
@@ -246,13 +231,6 @@ async fn await_token(engine: &Engine, mut row: UploadRow) -> Result<UploadRow> {
     Ok(row)
 }
 
-/// What came of creating an upload.
-enum Created {
-    Opened(UploadToken),
-    /// Nothing: another process took this one for dead.
-    Anothers(Box<UploadRow>),
-}
-
 /// Creates the upload. A creation whose reply was lost may have been made: it is looked for and
 /// aborted before the next try.
 async fn create(
@@ -260,7 +238,7 @@ async fn create(
     task: &ObjectTask,
     row: Box<UploadRow>,
     request: &UploadRequest,
-) -> Result<Created> {
+) -> Result<Turn<UploadToken>> {
     let mut again = false;
     let latest = &Mutex::new(row);
     let attempt = || {
@@ -269,15 +247,15 @@ async fn create(
             let mut row = latest.lock().await;
             if is_retry {
                 match intend_anew(engine, task, &row).await? {
-                    Intent::Ours(now) => *row = now,
-                    Intent::Anothers(now) => return Ok(Created::Anothers(now)),
+                    Turn::Ours(now) => *row = now,
+                    Turn::Anothers(now) => return Ok(Turn::Anothers(now)),
                 }
             }
             engine
                 .destination
                 .open_upload(&row.key.key, request.clone())
                 .await
-                .map(Created::Opened)
+                .map(Turn::Ours)
         }
     };
     attempt
@@ -292,7 +270,7 @@ async fn intend(
     task: &ObjectTask,
     key: UploadKey,
     replaces: Option<Timestamp>,
-) -> Result<Intent> {
+) -> Result<Turn<Box<UploadRow>>> {
     let strangers = match engine.destination.uploads(&task.destination_key).await {
         Ok(uploads) => uploads.into_iter().map(|upload| upload.token.0).collect(),
         Err(error) => {
@@ -313,7 +291,7 @@ async fn put_intent(
     at: Timestamp,
     strangers: Vec<String>,
     replaces: Option<Timestamp>,
-) -> Result<Intent> {
+) -> Result<Turn<Box<UploadRow>>> {
     let task_json = serde_json::to_string(task).map_err(|error| {
         Error::control(ErrorKind::Internal, "a task does not serialise").cause(error)
     })?;
@@ -328,9 +306,9 @@ async fn put_intent(
     };
     let row = Box::new(engine.state.upload_intent(&engine.id, upload).await?);
     Ok(if row.intended == intended {
-        Intent::Ours(row)
+        Turn::Ours(row)
     } else {
-        Intent::Anothers(row)
+        Turn::Anothers(row)
     })
 }
 
@@ -342,11 +320,15 @@ fn mark(at: Timestamp) -> Timestamp {
 /// The intent of another creation, after one that may have been made: what is created from now on
 /// begins after now, and what is open now is not of it. Only who has the intent removes what the
 /// earlier one left, or it would be what another is about to use.
-async fn intend_anew(engine: &Engine, task: &ObjectTask, row: &UploadRow) -> Result<Intent> {
+async fn intend_anew(
+    engine: &Engine,
+    task: &ObjectTask,
+    row: &UploadRow,
+) -> Result<Turn<Box<UploadRow>>> {
     let (key, strangers) = (row.key.clone(), row.strangers.clone());
     let replaces = Some(row.intended);
     let claimed = put_intent(engine, task, key, row.intended, strangers, replaces).await?;
-    let Intent::Ours(row) = claimed else {
+    let Turn::Ours(row) = claimed else {
         return Ok(claimed);
     };
     abort_unrecorded(engine, &row).await?;

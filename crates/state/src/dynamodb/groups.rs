@@ -235,11 +235,7 @@ pub(super) async fn take_over(
         Written::Done(row) => return Ok(Stored::read(&row)?.row),
         Written::Refused(found) => judged(table, id, group, found).await?,
     };
-    let repetition = Lease {
-        holder: holder.clone(),
-        fence: seen.fence + 1,
-        counter: 0,
-    };
+    let repetition = rules::next_lease(seen.fence, holder.clone());
     if found.row.status == GroupStatus::Leased && found.row.lease == Some(repetition) {
         return Ok(found.row);
     }

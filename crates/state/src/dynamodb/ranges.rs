@@ -48,16 +48,7 @@ pub(super) struct Stored {
 impl Stored {
     fn new(id: RangeId, after: Option<String>, upto: Option<String>) -> Self {
         Self {
-            row: RangeRow {
-                id,
-                cursor: after.clone(),
-                after,
-                upto,
-                next_group: 0,
-                counts: ListCounts::default(),
-                done: false,
-                lease: None,
-            },
+            row: rules::new_range(id, after, upto),
             fence: 0,
             parent: None,
             published: None,
@@ -118,12 +109,8 @@ impl Stored {
 
     /// Leases it anew.
     fn grant(&mut self, holder: HolderId) {
+        self.row.lease = Some(rules::next_lease(self.fence, holder));
         self.fence += 1;
-        self.row.lease = Some(Lease {
-            holder,
-            fence: self.fence,
-            counter: 0,
-        });
     }
 
     fn is_held(&self, lease: &Lease) -> bool {

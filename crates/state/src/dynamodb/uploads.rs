@@ -47,27 +47,14 @@ pub(super) async fn intend(table: &Table, id: &TransferId, new: NewUpload) -> Re
     transfers::check(table, id).await?;
     let decide = |found: Option<&Item>| {
         let Some(found) = found else {
-            let new = new.clone();
-            let row = UploadRow {
-                key: new.key,
-                status: UploadStatus::Intent,
-                intended: new.intended,
-                strangers: new.strangers,
-                token: None,
-                parts_total: new.parts_total,
-                slices: Vec::new(),
-                task: new.task,
-                result: None,
-            };
+            let row = rules::new_upload(new.clone());
             return Ok(Step::Write(item(id, &row)?, Vec::new(), row));
         };
         let mut row: UploadRow = found.body()?;
-        if row.status != UploadStatus::Intent || new.replaces != Some(row.intended) {
-            return Ok(Step::Keep(row));
+        if rules::intend(&mut row, &new) {
+            return Ok(Step::Write(item(id, &row)?, Vec::new(), row));
         }
-        row.intended = new.intended;
-        row.strangers.clone_from(&new.strangers);
-        Ok(Step::Write(item(id, &row)?, Vec::new(), row))
+        Ok(Step::Keep(row))
     };
     table.modify(&key::upload(id, &new.key), decide).await
 }
@@ -80,15 +67,10 @@ pub(super) async fn open(
 ) -> Result<UploadRow> {
     let decide = |found: Option<&Item>| {
         let mut row = read(found, of)?;
-        if row.token.is_some() {
-            return Ok(Step::Keep(row));
+        if rules::open(&mut row, token) {
+            return Ok(Step::Write(item(id, &row)?, Vec::new(), row));
         }
-        // Also for one that was given up meanwhile: whoever aborts it must know the token.
-        row.token = Some(token.to_owned());
-        if row.status == UploadStatus::Intent {
-            row.status = UploadStatus::Open;
-        }
-        Ok(Step::Write(item(id, &row)?, Vec::new(), row))
+        Ok(Step::Keep(row))
     };
     table.modify(&key::upload(id, of), decide).await
 }
@@ -102,11 +84,10 @@ pub(super) async fn slice(
 ) -> Result<UploadRow> {
     let decide = |found: Option<&Item>| {
         let mut row = read(found, of)?;
-        if row.slices.iter().any(|(counted, _)| *counted == group) {
-            return Ok(Step::Keep(row));
+        if rules::slice(&mut row, group, parts) {
+            return Ok(Step::Write(item(id, &row)?, Vec::new(), row));
         }
-        row.slices.push((group, parts));
-        Ok(Step::Write(item(id, &row)?, Vec::new(), row))
+        Ok(Step::Keep(row))
     };
     table.modify(&key::upload(id, of), decide).await
 }
@@ -153,21 +134,16 @@ pub(super) async fn supersede(
     Ok(Some(writes))
 }
 
-/// Sets status and result. A result is set once, in an ended status that is never left again: it
-/// is counted by what is written with it.
+/// Sets status and result, which is counted by what is written with it.
 fn end(
     id: &TransferId,
     mut row: UploadRow,
     to: UploadStatus,
     result: Option<&UploadResult>,
 ) -> (UploadRow, Vec<Write>) {
-    row.status = to;
-    let mut with = Vec::new();
-    if let (Some(result), None) = (result, &row.result) {
-        with.extend(progress::counting(id, &row.key, result.counts));
-        row.result = Some(result.clone());
-    }
-    (row, with)
+    let counted = rules::end(&mut row, to, result);
+    let with = counted.and_then(|result| progress::counting(id, &row.key, result.counts));
+    (row, with.into_iter().collect())
 }
 
 /// Uploads of all shards in the order of their keys.

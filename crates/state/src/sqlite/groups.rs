@@ -88,13 +88,9 @@ impl Stored {
 
     /// Leases it anew.
     fn grant(&mut self, holder: HolderId) {
-        let fence = self.row.lease.as_ref().map_or(0, |lease| lease.fence) + 1;
+        let fence = self.row.lease.as_ref().map_or(0, |lease| lease.fence);
         self.row.status = GroupStatus::Leased;
-        self.row.lease = Some(Lease {
-            holder,
-            fence,
-            counter: 0,
-        });
+        self.row.lease = Some(rules::next_lease(fence, holder));
     }
 
     /// Whether no later lease was given than this one.
@@ -217,11 +213,7 @@ pub(super) fn take_over(
     if stored.row.status != GroupStatus::Leased {
         return lost(id, group);
     }
-    let repetition = Lease {
-        holder: holder.clone(),
-        fence: seen.fence + 1,
-        counter: 0,
-    };
+    let repetition = rules::next_lease(seen.fence, holder.clone());
     if stored.row.lease.as_ref() == Some(seen) {
         stored.grant(holder);
         stored.save(tx, id)?;

@@ -245,7 +245,7 @@ impl TransferState for SqliteState {
     ) -> Result<UploadRow> {
         let (id, key, token) = (id.clone(), key.clone(), token.to_owned());
         self.worker
-            .write(move |tx| uploads::open(tx, &id, &key, token))
+            .write(move |tx| uploads::open(tx, &id, &key, &token))
             .await
     }
 

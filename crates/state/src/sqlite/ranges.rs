@@ -9,7 +9,7 @@ use super::failure::Outcome;
 use super::groups;
 use super::totals::Totals;
 use crate::rules::{self, RangeLease};
-use crate::{ListCounts, ListSegmentKind, Publication, RangeRow};
+use crate::{ListSegmentKind, Publication, RangeRow};
 
 /// A row with what the trait does not show.
 struct Stored {
@@ -55,16 +55,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
 impl Stored {
     fn new(id: RangeId, after: Option<String>, upto: Option<String>) -> Self {
         Self {
-            row: RangeRow {
-                id,
-                cursor: after.clone(),
-                after,
-                upto,
-                next_group: 0,
-                counts: ListCounts::default(),
-                done: false,
-                lease: None,
-            },
+            row: rules::new_range(id, after, upto),
             fence: 0,
             parent: None,
             published: None,
@@ -106,12 +97,8 @@ impl Stored {
 
     /// Leases it anew.
     fn grant(&mut self, holder: HolderId) {
+        self.row.lease = Some(rules::next_lease(self.fence, holder));
         self.fence += 1;
-        self.row.lease = Some(Lease {
-            holder,
-            fence: self.fence,
-            counter: 0,
-        });
     }
 }
 

@@ -72,24 +72,13 @@ fn save(tx: &Transaction<'_>, id: &TransferId, row: &UploadRow) -> Outcome<()> {
 
 pub(super) fn intend(tx: &Transaction<'_>, id: &TransferId, new: NewUpload) -> Outcome<UploadRow> {
     if let Some(mut row) = find(tx, id, &new.key)? {
-        if row.status == UploadStatus::Intent && new.replaces == Some(row.intended) {
-            (row.intended, row.strangers) = (new.intended, new.strangers);
+        if rules::intend(&mut row, &new) {
             save(tx, id, &row)?;
         }
         return Ok(row);
     }
     transfers::load(tx, id)?;
-    let row = UploadRow {
-        key: new.key,
-        status: UploadStatus::Intent,
-        intended: new.intended,
-        strangers: new.strangers,
-        token: None,
-        parts_total: new.parts_total,
-        slices: Vec::new(),
-        task: new.task,
-        result: None,
-    };
+    let row = rules::new_upload(new);
     tx.prepare_cached(
         "INSERT INTO uploads VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8, '[]', ?9, NULL)",
     )?
@@ -111,15 +100,10 @@ pub(super) fn open(
     tx: &Transaction<'_>,
     id: &TransferId,
     key: &UploadKey,
-    token: String,
+    token: &str,
 ) -> Outcome<UploadRow> {
     let mut row = load(tx, id, key)?;
-    if row.token.is_none() {
-        // Also for one that was given up meanwhile: whoever aborts it must know the token.
-        row.token = Some(token);
-        if row.status == UploadStatus::Intent {
-            row.status = UploadStatus::Open;
-        }
+    if rules::open(&mut row, token) {
         save(tx, id, &row)?;
     }
     Ok(row)
@@ -133,8 +117,7 @@ pub(super) fn slice(
     parts: u32,
 ) -> Outcome<UploadRow> {
     let mut row = load(tx, id, key)?;
-    if row.slices.iter().all(|(counted, _)| *counted != group) {
-        row.slices.push((group, parts));
+    if rules::slice(&mut row, group, parts) {
         save(tx, id, &row)?;
     }
     Ok(row)
@@ -172,8 +155,7 @@ pub(super) fn supersede(
     Ok(true)
 }
 
-/// Sets status and result. A result is set once, in an ended status that is never left again: it
-/// is counted here and nowhere else.
+/// Sets status and result, which is counted here and nowhere else.
 fn end(
     tx: &Transaction<'_>,
     id: &TransferId,
@@ -181,12 +163,10 @@ fn end(
     to: UploadStatus,
     result: Option<&UploadResult>,
 ) -> Outcome<()> {
-    row.status = to;
-    if let (Some(result), None) = (result, &row.result) {
+    if let Some(result) = rules::end(row, to, result) {
         let mut totals = Totals::load(tx, id)?;
         totals.done += result.counts;
         totals.save(tx, id)?;
-        row.result = Some(result.clone());
     }
     save(tx, id, row)
 }

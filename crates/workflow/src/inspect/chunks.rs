@@ -3,17 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures::TryStreamExt as _;
 use serde::Serialize;
 use skyhaul_model::group::GroupStatus;
 use skyhaul_model::outcome::{Action, PartReceipt, ReceiptRecord};
 use skyhaul_model::segment::{Chunk, ObjectTask, Segment};
 use skyhaul_model::{Checksum, Result, TransferId, parts};
-use skyhaul_state::{GroupRow, SegmentStore, TransferState, UploadKey};
+use skyhaul_state::{GroupRow, SegmentStore, TransferState, UploadKey, pages};
 
 use crate::embedded::Embedded;
-
-/// Rows read at a time.
-const PAGE: usize = 64;
 
 /// Where a chunk is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -96,19 +94,13 @@ impl Embedded {
             Some(ChunkState::Leased) => Some(GroupStatus::Leased),
             _ => None,
         };
-        for shard in 0..state.shards() {
-            let mut after = None;
-            loop {
-                let rows = state.groups(id, shard, status, after, PAGE).await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.sequence);
-                for row in rows {
-                    for chunk in of_group(&*state, &segments, id, &row).await? {
-                        let is_wanted = wanted.is_none_or(|wanted| wanted == chunk.state);
-                        if is_wanted && !show(chunk) {
-                            return Ok(());
-                        }
-                    }
+        let groups = pages::groups(&*state, id, status);
+        futures::pin_mut!(groups);
+        while let Some(row) = groups.try_next().await? {
+            for chunk in of_group(&*state, &segments, id, &row).await? {
+                let is_wanted = wanted.is_none_or(|wanted| wanted == chunk.state);
+                if is_wanted && !show(chunk) {
+                    return Ok(());
                 }
             }
         }
@@ -242,11 +234,7 @@ async fn failed_objects(
             continue;
         }
         let task = &segment.objects[object as usize];
-        let key = UploadKey {
-            destination: 0,
-            key: task.destination_key.clone(),
-            attempt: task.attempt,
-        };
+        let key = UploadKey::of(task);
         let result = state.upload(id, &key).await?.and_then(|row| row.result);
         if result.is_some_and(|result| result.outcome.action == Action::Failed) {
             failed.insert(task.destination_key.clone());

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures::TryStreamExt as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use skyhaul_gateway::control::client;
@@ -10,14 +11,11 @@ use skyhaul_gateway::control::replies::{Connection, Connections};
 use skyhaul_model::group::GroupStatus;
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::{
-    GatewayRole, GatewayRow, Phase, Progress, TransferRow, TransferState, TransferStatus,
+    GatewayRole, GatewayRow, Phase, Progress, TransferRow, TransferState, TransferStatus, pages,
 };
 
 use crate::embedded::Embedded;
 use crate::{drive, tokens};
-
-/// Rows read at a time.
-const PAGE: usize = 256;
 
 /// A gateway that has told nothing of itself for this long is shown as silent.
 const SILENT: Duration = Duration::from_secs(10);
@@ -148,20 +146,13 @@ struct Leased {
 impl Leased {
     async fn of(state: &dyn TransferState, id: &TransferId) -> Result<Self> {
         let mut all = Self::default();
-        for shard in 0..state.shards() {
-            let mut after = None;
-            loop {
-                let leased = Some(GroupStatus::Leased);
-                let rows = state.groups(id, shard, leased, after, PAGE).await?;
-                let Some(last) = rows.last() else { break };
-                after = Some(last.sequence);
-                for row in rows {
-                    all.groups += 1;
-                    all.chunks += u64::from(row.chunks.saturating_sub(row.done.count()));
-                    if let Some(lease) = row.lease {
-                        *all.holders.entry(lease.holder.0).or_default() += 1;
-                    }
-                }
+        let groups = pages::groups(state, id, Some(GroupStatus::Leased));
+        futures::pin_mut!(groups);
+        while let Some(row) = groups.try_next().await? {
+            all.groups += 1;
+            all.chunks += u64::from(row.chunks.saturating_sub(row.done.count()));
+            if let Some(lease) = row.lease {
+                *all.holders.entry(lease.holder.0).or_default() += 1;
             }
         }
         Ok(all)
