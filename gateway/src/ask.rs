@@ -65,10 +65,13 @@ impl Node {
     pub(crate) async fn ask(
         &self,
         way: Path,
-        sealing: Sealing,
+        mut sealing: Sealing,
         mut request: Request,
         body: Option<Body>,
     ) -> Result<Reply> {
+        if sealing.cipher == Cipher::None && request.call.has_list() {
+            sealing.cipher = Cipher::Aes256Gcm;
+        }
         let Path { link, hops } = way;
         let secret = self.secret.as_ref();
         let secret = secret.ok_or_else(|| Error::invalid("a relay asks for nothing"))?;

@@ -61,6 +61,13 @@ struct Waiting {
     hops: Vec<GatewayId>,
 }
 
+impl Waiting {
+    /// Whether the call went to this neighbour: nobody else may say what becomes of it.
+    fn is_asked_over(&self, link: &Link) -> bool {
+        self.hops.first() == Some(&link.peer)
+    }
+}
+
 /// A request that is still being received.
 struct Receiving {
     segments: mpsc::UnboundedSender<Arrived>,
@@ -201,9 +208,13 @@ impl Node {
 
     /// The link to a neighbour that has the least to do.
     pub(crate) fn idlest(&self, peer: &GatewayId) -> Option<Arc<Link>> {
+        self.idlest_of(peer, Link::takes_calls)
+    }
+
+    fn idlest_of(&self, peer: &GatewayId, which: impl Fn(&Link) -> bool) -> Option<Arc<Link>> {
         let links = lock(&self.links);
-        let open = links.get(peer)?.iter().filter(|link| link.takes_calls());
-        open.min_by_key(|link| link.load()).cloned()
+        let some = links.get(peer)?.iter().filter(|link| which(link));
+        some.min_by_key(|link| link.load()).cloned()
     }
 
     /// How many links there are.
@@ -233,9 +244,7 @@ impl Node {
 
     /// A link to a neighbour, for what ends there: also to one that takes nothing new.
     fn open_link(&self, peer: &GatewayId) -> Option<Arc<Link>> {
-        let links = lock(&self.links);
-        let open = links.get(peer)?.iter().filter(|link| !link.is_closed());
-        open.min_by_key(|link| link.load()).cloned()
+        self.idlest_of(peer, |link| !link.is_closed())
     }
 
     /// Takes nothing new from now on, and tells all neighbours so.
@@ -450,7 +459,7 @@ impl Node {
     fn reply(&self, link: &Link, arrived: Arrived) {
         let number = arrived.0.stream.number;
         if let Some(waiting) = lock(&self.calls).get(&number)
-            && waiting.hops.first() == Some(&link.peer)
+            && waiting.is_asked_over(link)
         {
             let _ = waiting.events.send(Event::Segment(arrived));
         }
@@ -472,7 +481,7 @@ impl Receive for Node {
         match header {
             Header::Refused(stream, Way::Request, why) if stream.from == self.id => {
                 if let Some(waiting) = lock(&self.calls).get(&stream.number)
-                    && waiting.hops.first() == Some(&link.peer)
+                    && waiting.is_asked_over(link)
                 {
                     let why = match why {
                         Refusal::NoRoute => "a gateway on the way has no connection to the next",
@@ -489,7 +498,7 @@ impl Receive for Node {
             }
             Header::Lost(gateway, hops) => {
                 let passes = |waiting: &Waiting| {
-                    waiting.hops.first() == Some(&link.peer) && waiting.hops.contains(&gateway)
+                    waiting.is_asked_over(link) && waiting.hops.contains(&gateway)
                 };
                 self.lose(passes, "a connection on the way ended");
                 self.give_up(|stream, _| stream.from == gateway);

@@ -28,7 +28,6 @@ use crate::call::{Call, Each, PutHead, Reply, Request, list};
 use crate::node::lock;
 use crate::routes::Routes;
 use crate::wire::SEGMENT;
-use crate::wire::header::Cipher;
 
 /// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -174,10 +173,6 @@ impl RemoteStore {
                 let message = "no gateway of the destination can be reached";
                 Error::new(Side::Relay, ErrorKind::Unreachable, message)
             })?;
-        let mut sealing = self.sealing;
-        if sealing.cipher == Cipher::None && call.has_list() {
-            sealing.cipher = Cipher::Aes256Gcm;
-        }
         let request = Request {
             back: Vec::new(),
             transfer: self.transfer.clone(),
@@ -186,7 +181,7 @@ impl RemoteStore {
         };
         let node = self.routes.node();
         trace::takes(chosen.hops());
-        let asked = node.ask(chosen.path.clone(), sealing, request, body);
+        let asked = node.ask(chosen.path.clone(), self.sealing, request, body);
         match asked.await {
             Ok(Reply::Failed(fault)) => Err(fault.into()),
             Err(error) => {

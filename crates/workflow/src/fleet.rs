@@ -199,7 +199,7 @@ pub(crate) async fn copy(
             .cause(error)
     })?;
     let stop = CancellationToken::new();
-    let tokens = tokens::Folder::new(logs.clone());
+    let mut tokens = tokens::Folder::new(logs.clone());
     let mut watching = JoinSet::new();
     for mut config in fleet.members(&base) {
         if config.data.is_none() {

@@ -10,7 +10,7 @@ use skyhaul_state::service::Token;
 /// A folder of tokens that were made here; they are gone when it is dropped.
 pub(crate) struct Folder {
     folder: PathBuf,
-    made: std::sync::Mutex<Vec<PathBuf>>,
+    made: Vec<PathBuf>,
 }
 
 fn file(folder: &Path, gateway: &str) -> PathBuf {
@@ -27,12 +27,12 @@ impl Folder {
     pub(crate) fn new(folder: PathBuf) -> Self {
         Self {
             folder,
-            made: std::sync::Mutex::default(),
+            made: Vec::new(),
         }
     }
 
     /// Makes the token of a gateway.
-    pub(crate) fn make(&self, gateway: &str) -> Result<Token> {
+    pub(crate) fn make(&mut self, gateway: &str) -> Result<Token> {
         let (token, path) = (Token::generate(), file(&self.folder, gateway));
         let write = || {
             // Temporary files are made readable by their owner only.
@@ -46,22 +46,14 @@ impl Folder {
                 .object(path.display().to_string())
                 .cause(error)
         })?;
-        let mut made = self
-            .made
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        made.push(path);
+        self.made.push(path);
         Ok(token)
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let made = self
-            .made
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for path in made.drain(..) {
+        for path in self.made.drain(..) {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::warn!("{} is left: {error}", path.display());
             }
@@ -77,7 +69,7 @@ mod tests {
     fn tokens_are_their_owners_and_gone_with_the_gateways() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
-        let tokens = Folder::new(folder.path().to_owned());
+        let mut tokens = Folder::new(folder.path().to_owned());
         let made = tokens.make("src-1").unwrap();
         let path = file(folder.path(), "src-1");
         let permissions = std::fs::metadata(&path).unwrap().permissions();

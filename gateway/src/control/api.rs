@@ -128,7 +128,7 @@ fn connections(subject: &Subject) -> Connections {
     links.sort_unstable_by_key(|link| link.number);
     let connections = links.iter().map(|link| {
         let (sent, received) = link.bytes();
-        let (sending, receiving) = subject.rates().of(link.number, (sent, received));
+        let (sending, receiving) = subject.rates.of(link.number, (sent, received));
         Connection {
             connection: link.number,
             peer: subject.directory.name_of(&link.peer),
@@ -178,7 +178,7 @@ fn stage(name: &str) -> Option<Stage> {
 }
 
 fn chunk(subject: &Subject, id: &str) -> Result<replies::Chunk, Problem> {
-    let is_it = |chunk: &&Traced| ChunkSummary::from(*chunk).id == id;
+    let is_it = |chunk: &&Traced| replies::chunk_id(chunk) == id;
     let all = subject.trace.all();
     all.iter()
         .find(is_it)

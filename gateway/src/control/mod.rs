@@ -11,7 +11,7 @@ mod server;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub(crate) struct Subject {
     pub(crate) trace: Arc<Trace>,
     pub(crate) orders: Orders,
     pub(crate) began: Instant,
-    rates: OnceLock<Arc<rates::Rates>>,
+    rates: Arc<rates::Rates>,
 }
 
 impl Subject {
@@ -80,12 +80,8 @@ impl Subject {
             trace,
             orders,
             began: Instant::now(),
-            rates: OnceLock::new(),
+            rates: Arc::default(),
         }
-    }
-
-    fn rates(&self) -> &Arc<rates::Rates> {
-        self.rates.get_or_init(Arc::default)
     }
 }
 
@@ -114,7 +110,7 @@ pub(crate) async fn start(
     let (listener, at) = peers::listen(&Tcp, config.listen).await?;
     tracing::info!(%at, fingerprint, "the control API listens");
     let subject = Arc::new(subject);
-    let (node, rates) = (Arc::clone(&subject.node), Arc::clone(subject.rates()));
+    let (node, rates) = (Arc::clone(&subject.node), Arc::clone(&subject.rates));
     let measuring = stop.clone();
     tokio::spawn(async move { measuring.run_until_cancelled(rates.measure(&node)).await });
     tokio::spawn(server::serve(subject, token, acceptor, listener, stop));

@@ -150,10 +150,15 @@ pub struct Draining {
     pub draining: bool,
 }
 
+/// What a chunk is called.
+pub(super) fn chunk_id(chunk: &Traced) -> String {
+    format!("{}.{}", chunk.group, chunk.chunk)
+}
+
 impl From<&Traced> for ChunkSummary {
     fn from(chunk: &Traced) -> Self {
         Self {
-            id: format!("{}.{}", chunk.group, chunk.chunk),
+            id: chunk_id(chunk),
             group: chunk.group.to_string(),
             chunk: chunk.chunk,
             state: chunk.stage(),

@@ -15,16 +15,21 @@ mod store;
 
 use fleet::Run;
 
+/// What is wrong after a run, and what run it was.
+fn outcome(seed: u64) -> Result<(), String> {
+    let run = Run::new(seed);
+    let description = run.describe();
+    let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(seed)));
+    let ended = ended.unwrap_or_else(|_| Err("it panicked".to_owned()));
+    ended.map_err(|what| format!("{what} ({description})"))
+}
+
 /// Runs these seeds; all that fail are named.
 fn seeds(seeds: std::ops::Range<u64>) {
     let mut failed = Vec::new();
     for seed in seeds {
-        let run = Run::new(seed);
-        let description = run.describe();
-        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(seed)));
-        let ended = ended.unwrap_or_else(|_| Err("it panicked".to_owned()));
-        if let Err(what) = ended {
-            println!("SKYHAUL_TEST_SEED={seed}: {what} ({description})");
+        if let Err(what) = outcome(seed) {
+            println!("SKYHAUL_TEST_SEED={seed}: {what}");
             failed.push(seed);
         }
     }
@@ -59,19 +64,14 @@ parts! {
 mod mutants {
     use skyhaul_model::mutant::Mutant;
 
-    use crate::fleet::Run;
+    use crate::outcome;
 
     /// Seeds that are tried at most: some faults need a rare course of things.
     const MOST: u64 = 4_000;
 
     fn is_found(mutant: Mutant) {
         mutant.choose();
-        let found = (0..MOST).find_map(|seed| {
-            let run = Run::new(seed);
-            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(seed)));
-            let ended = ended.unwrap_or_else(|_| Err("it panicked".to_owned()));
-            ended.err().map(|what| (seed, what))
-        });
+        let found = (0..MOST).find_map(|seed| Some((seed, outcome(seed).err()?)));
         Mutant::None.choose();
         match found {
             Some((seed, what)) => println!("{mutant:?} is found: SKYHAUL_TEST_SEED={seed}: {what}"),

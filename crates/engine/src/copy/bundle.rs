@@ -7,7 +7,7 @@ use std::sync::Arc;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::segment::{ObjectTask, Segment};
 use skyhaul_model::{Error, ErrorKind, Result, Side};
-use skyhaul_stores::{PutReceipt, Staged};
+use skyhaul_stores::{PutReceipt, PutRequest, Staged};
 use tokio::task::JoinSet;
 
 use super::object::{self, ObjectEnd, Ready};
@@ -42,13 +42,13 @@ pub(crate) async fn copy(
     let sizes = objects
         .clone()
         .map(|index| segment.objects[index as usize].size);
-    let fits = sizes.sum::<u64>() <= engine.limits.max_memory;
+    let bytes: u64 = sizes.sum();
     let together = objects.len() > 1
-        && fits
+        && bytes <= engine.limits.max_memory
         && engine.destination.writes_together()
         && !engine.copies_in_service();
     let ended = if together {
-        together_copied(engine, segment, objects, demand).await?
+        together_copied(engine, segment, objects, bytes, demand).await?
     } else {
         let objects = objects.map(|index| (index, ()));
         concurrently(engine, segment, objects, demand, async |of, (), demand| {
@@ -72,13 +72,11 @@ async fn together_copied(
     engine: &Arc<Engine>,
     segment: &Arc<Segment>,
     objects: Range<u32>,
+    bytes: u64,
     demand: Demand,
 ) -> Result<Vec<ObjectEnd>> {
-    let sizes = objects
-        .clone()
-        .map(|index| segment.objects[index as usize].size);
     // All of it at once: nobody waits for memory who holds some.
-    let memory = engine.budget.memory(sizes.sum()).await;
+    let memory = engine.budget.memory(bytes).await;
     let read = concurrently(
         engine,
         segment,
@@ -107,21 +105,8 @@ async fn together_copied(
             Err(error) => ends.push((index, Err(error))),
         }
     }
-    #[cfg(mutant)]
-    let puts = unacknowledged(engine, puts);
-    let receipts = engine.destination.put_many(puts).await;
+    let receipts = put_many(engine, puts).await;
     drop(memory);
-    #[cfg(mutant)]
-    let receipts = if receipts.len() < sent.len() {
-        let receipt = PutReceipt {
-            verified: true,
-            ..PutReceipt::default()
-        };
-        sent.iter().map(|_| Ok(receipt.clone())).collect()
-    } else {
-        receipts
-    };
-    let receipts = one_for_each(receipts, sent.len());
     for ((index, proof), receipt) in sent.into_iter().zip(receipts) {
         ends.push((index, receipt.map(|receipt| (receipt, proof))));
     }
@@ -150,18 +135,23 @@ async fn together_copied(
     .await
 }
 
-/// Writes objects that nobody waits for; what is left is empty, and acknowledged.
-#[cfg(mutant)]
-fn unacknowledged(
+/// Writes objects by one call. One result for each.
+async fn put_many(
     engine: &Arc<Engine>,
-    puts: Vec<(String, skyhaul_stores::PutRequest)>,
-) -> Vec<(String, skyhaul_stores::PutRequest)> {
-    if !skyhaul_model::mutant::Mutant::RecordUnacknowledged.is_chosen() {
-        return puts;
+    puts: Vec<(String, PutRequest)>,
+) -> Vec<Result<PutReceipt>> {
+    let count = puts.len();
+    #[cfg(mutant)]
+    if skyhaul_model::mutant::Mutant::RecordUnacknowledged.is_chosen() {
+        let engine = Arc::clone(engine);
+        tokio::spawn(async move { engine.destination.put_many(puts).await });
+        let receipt = PutReceipt {
+            verified: true,
+            ..PutReceipt::default()
+        };
+        return (0..count).map(|_| Ok(receipt.clone())).collect();
     }
-    let engine = Arc::clone(engine);
-    tokio::spawn(async move { engine.destination.put_many(puts).await });
-    Vec::new()
+    one_for_each(engine.destination.put_many(puts).await, count)
 }
 
 /// The results of a call for `count` objects: those that a store left out are not known to be written.
