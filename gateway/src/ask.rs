@@ -5,20 +5,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, BytesMut};
+use futures::future::join_all;
 use skyhaul_engine::trace::{self, Stage};
-use skyhaul_model::{Error, ErrorKind, Result, Side};
+use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::GatewayId;
 use crate::body::{self, Body, Compress, Gather};
-use crate::call::{Reply, Request, internal};
+use crate::call::{Call, End, Reply, Request, Target, internal};
 use crate::link::Link;
 use crate::node::{Event, Node, lock};
 use crate::serve::{REPLY, WORKING};
 use crate::wire::fault::WireError;
 use crate::wire::header::{Cipher, SegmentHead, StreamId, Way};
 use crate::wire::seal::{Direction, Opener, Sealer};
+use crate::wire::tree::Tree;
 use crate::wire::{SEGMENT, TAG};
 
 /// Who is asked says every few seconds that it is at work. Silence for this long, while nothing could
@@ -49,6 +51,23 @@ pub(crate) struct Path {
     pub(crate) hops: Vec<GatewayId>,
 }
 
+impl Path {
+    /// How many edges it has in common with another.
+    pub(crate) fn shares(&self, other: &Self) -> usize {
+        let both = self.hops.iter().zip(&other.hops);
+        both.take_while(|(one, other)| one == other).count()
+    }
+}
+
+/// A gateway that is asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    /// Over which way.
+    pub(crate) path: Path,
+    /// For which destinations.
+    pub(crate) targets: Vec<Target>,
+}
+
 /// The error of a call that did not get through, or whose reply did not.
 fn lost(why: &str) -> Error {
     let message = format!("no reply came over the network: {why}");
@@ -60,47 +79,77 @@ fn broken(error: WireError) -> Error {
 }
 
 impl Node {
-    /// Makes a call over one way, once. Errors of side [`Side::Relay`]: it is not known whether it
-    /// was made.
+    /// Makes a call at several gateways at once, once: what is for all is sent once over each edge of
+    /// their ways. For each gateway what it replies for each of its targets; errors of side
+    /// [`Side::Relay`]: it is not known whether the call was made. Fails if the body does.
     pub(crate) async fn ask(
         &self,
-        way: Path,
+        asked: Vec<Asked>,
         mut sealing: Sealing,
-        mut request: Request,
+        (transfer, call): (TransferId, Call),
         body: Option<Body>,
-    ) -> Result<Reply> {
-        if sealing.cipher == Cipher::None && request.call.has_list() {
+    ) -> Result<Vec<Result<Vec<Reply>>>> {
+        if sealing.cipher == Cipher::None && call.has_list() {
             sealing.cipher = Cipher::Aes256Gcm;
         }
-        let Path { link, hops } = way;
         let secret = self.secret.as_ref();
         let secret = secret.ok_or_else(|| Error::invalid("a relay asks for nothing"))?;
-        let to = *hops.last().ok_or_else(|| lost("there is no way"))?;
-        let mut passed = hops[..hops.len() - 1].to_vec();
-        passed.reverse();
-        passed.push(self.id);
-        request.back = passed;
-        let route = hops[1..].to_vec();
-        let (began, inbox) = self.begin(&link, hops);
-        let stream = StreamId {
+        let targets: usize = asked.iter().map(|one| one.targets.len()).sum();
+        let mut branches: Vec<Branch> = Vec::new();
+        for one in &asked {
+            let next = one.path.hops.first();
+            let next = next.ok_or_else(|| lost("there is no way"))?;
+            let known = branches.iter_mut().find(|branch| branch.link.peer == *next);
+            match known {
+                Some(branch) => branch.tree.add(&one.path.hops[1..]),
+                None => branches.push(Branch {
+                    link: Arc::clone(&one.path.link),
+                    tree: Tree::along(&one.path.hops[1..]),
+                }),
+            }
+        }
+        let ways = asked.iter().map(|one| {
+            let link = branches.iter().map(|branch| &branch.link);
+            let link = link.clone().find(|link| one.path.hops.first() == Some(&link.peer));
+            (link.map_or(&one.path.link, |link| link), &one.path.hops)
+        });
+        let (began, inboxes) = self.begin(&ways.collect::<Vec<_>>());
+        let stream = |number| StreamId {
             from: self.id,
-            number: began.number,
-        };
-        let direction = Direction {
-            stream,
-            to,
-            way: Way::Request,
-            cipher: sealing.cipher,
+            number,
         };
         let sent = Mutex::new(None);
+        let mut ends = Vec::with_capacity(asked.len());
+        let mut receiving = Vec::with_capacity(asked.len());
+        for ((number, one), inbox) in (began.first..).zip(asked).zip(inboxes) {
+            let Some((gateway, passed)) = one.path.hops.split_last() else {
+                return Err(lost("there is no way"));
+            };
+            let back = Direction::reply(stream(number), *gateway, sealing.cipher);
+            let opener = Opener::new(secret, back).map_err(broken)?;
+            receiving.push(receive(opener, inbox, &sent));
+            ends.push(End {
+                gateway: *gateway,
+                number,
+                back: passed.iter().rev().copied().chain([self.id]).collect(),
+                targets: one.targets,
+            });
+        }
+        let request = Request {
+            transfer,
+            ends,
+            call,
+        };
+        let direction = Direction::request(stream(began.first), sealing.cipher);
         let mut out = Out {
             node: self,
-            link: &link,
+            branches,
+            targets: targets as u64,
             sent: &sent,
             sealer: Sealer::new(secret, direction).map_err(broken)?,
             head: SegmentHead {
-                route,
-                stream,
+                tree: Tree::default(),
+                stream: stream(began.first),
                 way: Way::Request,
                 cipher: sealing.cipher,
                 index: 0,
@@ -108,29 +157,33 @@ impl Node {
                 len: 0,
             },
         };
-        let back = Direction {
-            way: Way::Reply,
-            ..direction
-        };
-        let opener = Opener::new(secret, back).map_err(broken)?;
-        let receiving = receive(opener, inbox, &sent);
+        let receiving = join_all(receiving);
         let sending = out.send_all(&request, body, sealing.compress);
         tokio::pin!(receiving, sending);
         tokio::select! {
             biased;
-            reply = &mut receiving => reply,
+            replies = &mut receiving => Ok(replies),
             sent = &mut sending => {
                 sent?;
-                receiving.await
+                Ok(receiving.await)
             }
         }
     }
 }
 
+/// An edge that a request leaves by, and where it goes from there.
+struct Branch {
+    link: Arc<Link>,
+    tree: Tree,
+}
+
 /// Where a request's segments go.
 struct Out<'a> {
     node: &'a Node,
-    link: &'a Link,
+    /// Those of which none was lost.
+    branches: Vec<Branch>,
+    /// How many destinations get each byte.
+    targets: u64,
     /// When the last segment was on its way; `None` while one waits for the link.
     sent: &'a Mutex<Option<Instant>>,
     sealer: Sealer,
@@ -138,18 +191,38 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
+    /// Sends a segment over all branches. One whose connection ended is left out from now on: whoever
+    /// waits for what is behind it is told by the node. Fails when there is none left.
     async fn send(&mut self, mut segment: BytesMut, last: bool) -> Result<(), WireError> {
         let index = self.sealer.seal(&mut segment, last)?;
-        let head = SegmentHead {
-            index,
-            last,
-            len: segment.len() as u32,
-            ..self.head.clone()
-        };
-        let wire = &self.node.traffic.wire;
-        wire.fetch_add(segment.len() as u64, Ordering::Relaxed);
+        let segment = segment.freeze();
+        let len = segment.len() as u32;
         *lock(self.sent) = None;
-        self.link.send(head, segment.freeze()).await?;
+        let head = &self.head;
+        let sends = self.branches.iter().map(|branch| {
+            let head = SegmentHead {
+                tree: branch.tree.clone(),
+                index,
+                last,
+                len,
+                ..head.clone()
+            };
+            branch.link.send(head, segment.clone())
+        });
+        let mut ended = None;
+        let mut sent = join_all(sends).await.into_iter();
+        self.branches.retain(|_| match sent.next() {
+            Some(Err(error)) => {
+                ended = Some(error);
+                false
+            }
+            _ => true,
+        });
+        if let (true, Some(error)) = (self.branches.is_empty(), ended) {
+            return Err(error);
+        }
+        let wire = u64::from(len) * self.branches.len() as u64;
+        self.node.traffic.wire.fetch_add(wire, Ordering::Relaxed);
         *lock(self.sent) = Some(Instant::now());
         Ok(())
     }
@@ -192,7 +265,7 @@ impl Out<'_> {
                 }
             };
             let logical = &self.node.traffic.logical;
-            logical.fetch_add(plain.len() as u64, Ordering::Relaxed);
+            logical.fetch_add(plain.len() as u64 * self.targets, Ordering::Relaxed);
             let mut segment = std::mem::take(&mut first);
             segment.reserve(plain.len() + 1 + TAG);
             writer.write(&plain, &mut segment);
@@ -214,7 +287,7 @@ async fn receive(
     mut opener: Opener,
     mut inbox: mpsc::UnboundedReceiver<Event>,
     sent: &Mutex<Option<Instant>>,
-) -> Result<Reply> {
+) -> Result<Vec<Reply>> {
     let mut json = BytesMut::new();
     let mut sign = Instant::now();
     loop {

@@ -1,26 +1,68 @@
 //! What a source gateway asks of a destination gateway: the calls of a store's writer, and what
 //! they give. JSON, because what is in them is defined once, by the crates that use it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::capabilities::Capabilities;
+use skyhaul_model::keymap::Rename;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId};
-use skyhaul_stores::{Condition, OpenUpload, PutReceipt, UploadToken};
+use skyhaul_stores::{Condition, OpenUpload, PutReceipt, Store, UploadToken};
 
 use crate::GatewayId;
 
 /// Segment 0 of a request.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
-    /// The way of the reply: who is to be passed after the receiver, the last being who asks.
-    pub(crate) back: Vec<GatewayId>,
     /// Which transfer it is for.
     pub(crate) transfer: TransferId,
-    /// Which of its destinations, from 0.
-    pub(crate) destination: u32,
+    /// Who is asked; nobody else may do it.
+    pub(crate) ends: Vec<End>,
     /// What is to be done.
     pub(crate) call: Call,
+}
+
+/// A gateway that is asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct End {
+    /// Who.
+    pub(crate) gateway: GatewayId,
+    /// The number of its reply's stream.
+    pub(crate) number: u64,
+    /// The way of its reply: who is to be passed after it, the last being who asks.
+    pub(crate) back: Vec<GatewayId>,
+    /// At which destinations it is to be done. Its reply is a list of one reply for each.
+    pub(crate) targets: Vec<Target>,
+}
+
+/// A destination at which a call is made, and how its own call differs from that of all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Target {
+    /// Which of the transfer's destinations, from 0.
+    pub(crate) destination: u32,
+    /// What it calls the keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) rename: Option<Rename>,
+    /// Its upload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) token: Option<UploadToken>,
+    /// Whether it gets no modification time but that in the metadata.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) timeless: bool,
+}
+
+impl Target {
+    /// A destination whose call is that which is sent.
+    pub(crate) fn only(destination: u32) -> Self {
+        Self {
+            destination,
+            rename: None,
+            token: None,
+            timeless: false,
+        }
+    }
 }
 
 /// What is to be done. Where bytes follow, they are the request's body.
@@ -92,6 +134,36 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// The call that is made at one of the destinations.
+    pub(crate) fn at(mut self, target: &Target) -> Self {
+        let own = |key: &mut String| {
+            if let Some(rename) = &target.rename {
+                *key = rename.key(key);
+            }
+        };
+        match &mut self {
+            Self::Put { key, mtime, .. } => {
+                own(key);
+                *mtime = mtime.filter(|_| !target.timeless);
+            }
+            Self::PutMany { heads } => {
+                for head in heads {
+                    own(&mut head.key);
+                    head.mtime = head.mtime.filter(|_| !target.timeless);
+                }
+            }
+            Self::PutPart { key, token, .. } | Self::StreamPart { key, token, .. } => {
+                own(key);
+                if let Some(its) = &target.token {
+                    token.clone_from(its);
+                }
+            }
+            // Not made at several at once.
+            _ => {}
+        }
+        self
+    }
+
     /// Bytes of an object that follow it.
     pub(crate) fn len(&self) -> u64 {
         match self {
@@ -103,6 +175,14 @@ impl Call {
                 lens.fold(0, u64::saturating_add)
             }
             _ => 0,
+        }
+    }
+
+    /// Whether what follows it is held in memory at one of these stores.
+    pub(crate) fn is_held<'a>(&self, mut at: impl Iterator<Item = &'a Arc<dyn Store>>) -> bool {
+        match self {
+            Self::StreamPart { algorithm, .. } => !at.all(|store| store.streams_parts(*algorithm)),
+            _ => self.len() > 0,
         }
     }
 

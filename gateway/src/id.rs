@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 pub struct GatewayId(pub [u8; 16]);
 
 impl GatewayId {
+    /// No gateway.
+    pub(crate) const NOBODY: Self = Self([0; 16]);
+
     /// A new identity, from the system's source of chance.
     #[must_use]
     pub fn generate() -> Self {

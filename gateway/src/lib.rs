@@ -3,6 +3,7 @@
 
 mod ask;
 mod body;
+mod broadcast;
 mod call;
 pub mod config;
 pub mod control;
@@ -24,6 +25,7 @@ pub mod world;
 
 pub use ask::Sealing;
 pub use body::Compress;
+pub use broadcast::Broadcast;
 pub use id::GatewayId;
 pub use node::{Identity, Node};
 pub use remote::RemoteStore;

@@ -55,7 +55,7 @@ pub(crate) trait Receive: Send + Sync {
     fn notice(&self, link: &Arc<Link>, header: Header);
 }
 
-/// Credit that the peer gets back when this is dropped.
+/// Credit that the peer gets back when this is dropped: by all to whom the segment goes.
 #[derive(Debug)]
 pub(crate) struct Owed {
     link: Arc<Link>,
@@ -69,7 +69,7 @@ impl Drop for Owed {
 }
 
 /// A segment that is passed on.
-type Passing = (SegmentHead, Bytes, Owed);
+type Passing = (SegmentHead, Bytes, Arc<Owed>);
 
 /// One end of a connection.
 #[derive(Debug)]
@@ -160,7 +160,7 @@ impl Link {
     }
 
     /// Passes a segment on, in order, as soon as the peer has room for it.
-    pub(crate) fn pass(&self, head: SegmentHead, payload: Bytes, owed: Owed) {
+    pub(crate) fn pass(&self, head: SegmentHead, payload: Bytes, owed: Arc<Owed>) {
         // A link that closed loses it, and tells so.
         let _ = self.passing.send((head, payload, owed));
     }

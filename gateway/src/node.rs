@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
@@ -21,6 +21,7 @@ use crate::wire::fault::WireError;
 use crate::wire::handshake::{Agreed, Hello, Member};
 use crate::wire::header::{Header, Refusal, SegmentHead, StreamId, Way};
 use crate::wire::replay::Seen;
+use crate::wire::tree::MOST_GATEWAYS;
 
 /// Requests that are worked on at the same time; more are refused.
 const MOST_REQUESTS: usize = 16_384;
@@ -44,7 +45,7 @@ pub struct Identity {
 }
 
 /// A segment for a stream that begins or ends here.
-pub(crate) type Arrived = (SegmentHead, BytesMut, Owed);
+pub(crate) type Arrived = (SegmentHead, BytesMut, Arc<Owed>);
 
 /// What happens to a call.
 pub(crate) enum Event {
@@ -54,9 +55,11 @@ pub(crate) enum Event {
     Lost(&'static str),
 }
 
-/// A call whose reply is waited for.
+/// A call whose reply is waited for, by the number of the reply's stream.
 struct Waiting {
     events: mpsc::UnboundedSender<Event>,
+    /// The number of the request's stream.
+    request: u64,
     link: u64,
     hops: Vec<GatewayId>,
 }
@@ -302,30 +305,42 @@ impl Node {
         }
     }
 
-    /// Begins a call: its number, and what happens to it.
+    /// Begins a call at each end of these ways: its number, and what happens at each of them.
     pub(crate) fn begin(
         &self,
-        link: &Link,
-        hops: Vec<GatewayId>,
-    ) -> (Began<'_>, mpsc::UnboundedReceiver<Event>) {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        ways: &[(&Arc<Link>, &Vec<GatewayId>)],
+    ) -> (Began<'_>, Vec<mpsc::UnboundedReceiver<Event>>) {
+        let count = ways.len() as u64;
+        let first = self.numbers.fetch_add(count, Ordering::Relaxed);
         #[cfg(mutant)]
-        let number = lock(&self.lost).pop().unwrap_or(number);
-        let (events, inbox) = mpsc::unbounded_channel();
-        let waiting = Waiting {
-            events,
-            link: link.number,
-            hops,
+        let first = lock(&self.lost).pop().unwrap_or(first);
+        let began = Began {
+            node: self,
+            first,
+            count,
         };
-        lock(&self.calls).insert(number, waiting);
-        if link.is_closed() {
-            // It may have closed before the call was there to be told.
-            self.lose(
-                |waiting| waiting.link == link.number,
-                "the connection ended",
-            );
+        let mut inboxes = Vec::with_capacity(ways.len());
+        for (number, (link, hops)) in (first..).zip(ways) {
+            let (events, inbox) = mpsc::unbounded_channel();
+            let waiting = Waiting {
+                events,
+                request: first,
+                link: link.number,
+                hops: (*hops).clone(),
+            };
+            lock(&self.calls).insert(number, waiting);
+            inboxes.push(inbox);
         }
-        (Began { node: self, number }, inbox)
+        for (link, _) in ways {
+            if link.is_closed() {
+                // It may have closed before the call was there to be told.
+                self.lose(
+                    |waiting| waiting.link == link.number,
+                    "the connection ended",
+                );
+            }
+        }
+        (began, inboxes)
     }
 
     /// Tells calls that they are to be made again.
@@ -388,26 +403,33 @@ impl Node {
         self.changed();
     }
 
-    fn pass_on(&self, from: &Link, mut head: SegmentHead, payload: BytesMut, owed: Owed) {
+    fn pass_on(&self, from: &Link, head: &SegmentHead, payload: &Bytes, owed: &Arc<Owed>) {
+        let refuse = |why, who| {
+            from.notify(Header::Refused(head.stream, head.way, why, who));
+        };
         if self.is_draining() && head.way == Way::Request && head.index == 0 {
-            let refused = Header::Refused(head.stream, head.way, Refusal::Draining);
-            return from.notify(refused);
+            return refuse(Refusal::Draining, self.id);
         }
         *lock(&self.passed) = Instant::now();
-        let next = head.route.remove(0);
-        let Some(link) = self.link_of(&next, head.stream, head.way) else {
-            let refused = Header::Refused(head.stream, head.way, Refusal::NoRoute);
-            return from.notify(refused);
-        };
-        let bytes = payload.len() as u64;
-        self.traffic.passed.fetch_add(bytes, Ordering::Relaxed);
-        link.pass(head, payload.freeze(), owed);
+        for (next, tree) in &head.tree.on {
+            let Some(link) = self.link_of(next, head.stream, head.way) else {
+                refuse(Refusal::NoRoute, *next);
+                continue;
+            };
+            let bytes = payload.len() as u64;
+            self.traffic.passed.fetch_add(bytes, Ordering::Relaxed);
+            let head = SegmentHead {
+                tree: tree.clone(),
+                ..head.clone()
+            };
+            link.pass(head, payload.clone(), Arc::clone(owed));
+        }
     }
 
-    fn request(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed) {
+    fn request(&self, link: &Arc<Link>, (head, payload, owed): Arrived) {
         let (stream, last) = (head.stream, head.last);
         let arriving = (link.number, stream);
-        let refuse = |why| link.notify(Header::Refused(stream, Way::Request, why));
+        let refuse = |why| link.notify(Header::Refused(stream, Way::Request, why, self.id));
         let (Some(node), true) = (self.me.upgrade(), self.secret.is_some()) else {
             return refuse(Refusal::NotOpened);
         };
@@ -456,6 +478,20 @@ impl Node {
         });
     }
 
+    /// A request does not reach a gateway: who waits for what it or those behind it do is told.
+    fn refused(&self, link: &Link, request: u64, who: GatewayId, why: &'static str) {
+        let calls = lock(&self.calls);
+        let ends = request..request.saturating_add(MOST_GATEWAYS as u64);
+        for waiting in ends.filter_map(|number| calls.get(&number)) {
+            if waiting.request == request
+                && waiting.is_asked_over(link)
+                && waiting.hops.contains(&who)
+            {
+                let _ = waiting.events.send(Event::Lost(why));
+            }
+        }
+    }
+
     fn reply(&self, link: &Link, arrived: Arrived) {
         let number = arrived.0.stream.number;
         if let Some(waiting) = lock(&self.calls).get(&number)
@@ -468,10 +504,21 @@ impl Node {
 
 impl Receive for Node {
     fn segment(&self, link: &Arc<Link>, head: SegmentHead, payload: BytesMut, owed: Owed) {
-        if !head.route.is_empty() {
-            self.pass_on(link, head, payload, owed);
-        } else if head.way == Way::Request {
-            self.request(link, head, payload, owed);
+        let owed = Arc::new(owed);
+        let ends_here = head.tree.here;
+        let payload = if head.tree.on.is_empty() {
+            payload
+        } else {
+            // Who opens it does so in its place: what is for both is there twice.
+            let own = BytesMut::from(if ends_here { &payload[..] } else { &[] });
+            self.pass_on(link, &head, &payload.freeze(), &owed);
+            own
+        };
+        if !ends_here {
+            return;
+        }
+        if head.way == Way::Request {
+            self.request(link, (head, payload, owed));
         } else if head.stream.from == self.id {
             self.reply(link, (head, payload, owed));
         }
@@ -479,19 +526,15 @@ impl Receive for Node {
 
     fn notice(&self, link: &Arc<Link>, header: Header) {
         match header {
-            Header::Refused(stream, Way::Request, why) if stream.from == self.id => {
-                if let Some(waiting) = lock(&self.calls).get(&stream.number)
-                    && waiting.is_asked_over(link)
-                {
-                    let why = match why {
-                        Refusal::NoRoute => "a gateway on the way has no connection to the next",
-                        Refusal::Draining => "a gateway on the way is about to stop",
-                        Refusal::NotOpened => "the other end cannot open what it got",
-                    };
-                    let _ = waiting.events.send(Event::Lost(why));
-                }
+            Header::Refused(stream, Way::Request, why, who) if stream.from == self.id => {
+                let why = match why {
+                    Refusal::NoRoute => "a gateway on the way has no connection to the next",
+                    Refusal::Draining => "a gateway on the way is about to stop",
+                    Refusal::NotOpened => "the other end cannot open what it got",
+                };
+                self.refused(link, stream.number, who, why);
             }
-            Header::Refused(stream, Way::Request, _) if stream.from != link.peer => {
+            Header::Refused(stream, Way::Request, ..) if stream.from != link.peer => {
                 if let Some(back) = self.open_link(&stream.from) {
                     back.notify(header);
                 }
@@ -531,11 +574,16 @@ impl Drop for Leaves<'_> {
 /// A call that is under way; forgotten when this is dropped.
 pub(crate) struct Began<'a> {
     node: &'a Node,
-    pub(crate) number: u64,
+    /// The number of its request, and of the first of its replies.
+    pub(crate) first: u64,
+    count: u64,
 }
 
 impl Drop for Began<'_> {
     fn drop(&mut self) {
-        lock(&self.node.calls).remove(&self.number);
+        let mut calls = lock(&self.node.calls);
+        for number in self.first..self.first + self.count {
+            calls.remove(&number);
+        }
     }
 }

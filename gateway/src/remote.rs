@@ -22,18 +22,18 @@ use skyhaul_stores::{
 };
 use tokio::time::Instant;
 
-use crate::ask::Sealing;
+use crate::ask::{Asked, Sealing};
 use crate::body::Body;
-use crate::call::{Call, Each, PutHead, Reply, Request, list};
+use crate::call::{Call, Each, PutHead, Reply, Target, list};
 use crate::node::lock;
 use crate::routes::Routes;
 use crate::wire::SEGMENT;
 
 /// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
-const PATIENCE: Duration = Duration::from_mins(10);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Between two attempts at a call, so that one that is refused at once is not repeated at once.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
 /// Objects that are looked at at the same time, after a reply to a call of many was lost.
 const LOOKS: usize = 16;
@@ -54,7 +54,7 @@ pub struct RemoteStore {
 }
 
 /// The error of a reply to another call: the other end breaks the protocol.
-fn confused() -> Error {
+pub(crate) fn confused() -> Error {
     Error::new(
         Side::Relay,
         ErrorKind::Internal,
@@ -144,15 +144,12 @@ impl RemoteStore {
 
     /// One call of [`Store::put_many`].
     async fn put_some(&self, heads: Vec<PutHead>, objects: Payload) -> Vec<Result<PutReceipt>> {
-        let asked = async {
-            let call = Call::PutMany {
-                heads: heads.clone(),
-            };
-            let asked = self.ask(call, Some(objects)).await;
-            reply!(asked, Reply::PutEach(each) if each.len() == heads.len() => each)
+        let call = Call::PutMany {
+            heads: heads.clone(),
         };
-        let each = each_of(asked.await, heads.len()).into_iter().zip(heads);
-        let each = stream::iter(each).map(|(result, head)| async move {
+        let asked = self.ask(call, Some(objects)).await;
+        let each = stream::iter(puts_of(asked, heads.len())).zip(stream::iter(heads));
+        let each = each.map(|(result, head)| async move {
             match result {
                 Err(error) if error.kind == ErrorKind::PreconditionFailed => {
                     self.written_before(&head.key, head.len, head.checksum, error)
@@ -165,37 +162,61 @@ impl RemoteStore {
     }
 
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
-        let chosen = self
-            .routes
-            .find(call.len(), deadline)
-            .await
-            .ok_or_else(|| {
-                let message = "no gateway of the destination can be reached";
-                Error::new(Side::Relay, ErrorKind::Unreachable, message)
-            })?;
-        let request = Request {
-            back: Vec::new(),
-            transfer: self.transfer.clone(),
-            destination: self.destination,
-            call,
-        };
+        let chosen = self.routes.find(call.len(), &[], deadline).await;
+        let chosen = chosen.ok_or_else(unreachable)?;
         let node = self.routes.node();
         trace::takes(chosen.hops());
-        let asked = node.ask(chosen.path.clone(), self.sealing, request, body);
-        match asked.await {
-            Ok(Reply::Failed(fault)) => Err(fault.into()),
+        let asked = Asked {
+            path: chosen.path.clone(),
+            targets: vec![Target::only(self.destination)],
+        };
+        let call = (self.transfer.clone(), call);
+        let asked = node.ask(vec![asked], self.sealing, call, body).await;
+        let reply = asked.and_then(|mut each| each.pop().unwrap_or_else(|| Err(confused())));
+        match reply {
+            Ok(mut replies) => {
+                let reply = replies.pop().unwrap_or_else(|| Reply::Failed(confused().into()));
+                accepted(reply)
+            }
             Err(error) => {
                 if error.side == Side::Relay {
                     chosen.rest();
                 }
                 Err(error)
             }
-            reply => {
-                if let Ok(Reply::Put(_) | Reply::PutEach(_) | Reply::Part(_)) = reply {
-                    trace::reached(Stage::Acknowledged);
-                }
-                reply
+        }
+    }
+
+    /// The ways to it.
+    pub(crate) fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+}
+
+/// What came of each of so many objects.
+pub(crate) fn puts_of(asked: Result<Reply>, count: usize) -> Vec<Result<PutReceipt>> {
+    let each = asked.and_then(|reply| match reply {
+        Reply::PutEach(each) if each.len() == count => Ok(each),
+        _ => Err(confused()),
+    });
+    each_of(each, count)
+}
+
+/// That no way was found.
+pub(crate) fn unreachable() -> Error {
+    let message = "no gateway of the destination can be reached";
+    Error::new(Side::Relay, ErrorKind::Unreachable, message)
+}
+
+/// What was replied, if that is not a failure.
+pub(crate) fn accepted(reply: Reply) -> Result<Reply> {
+    match reply {
+        Reply::Failed(fault) => Err(fault.into()),
+        reply => {
+            if let Reply::Put(_) | Reply::PutEach(_) | Reply::Part(_) = reply {
+                trace::reached(Stage::Acknowledged);
             }
+            Ok(reply)
         }
     }
 }
@@ -351,10 +372,7 @@ impl Store for RemoteStore {
             return Err(confused());
         };
         let sent = lock(&hasher).take().map(Hasher::finish);
-        if sent.is_some() && receipt.checksum.is_some() && receipt.checksum != sent {
-            let message = "the part that was written is not the one that was sent";
-            return Err(Error::new(Side::Relay, ErrorKind::Corrupt, message).object(self.uri(key)));
-        }
+        is_of(&receipt, sent.as_ref()).map_err(|error| error.object(self.uri(key)))?;
         Ok(receipt)
     }
 
@@ -434,8 +452,17 @@ impl Store for RemoteStore {
     }
 }
 
+/// That a part that was written while it was read is the one that was sent.
+pub(crate) fn is_of(receipt: &PartReceipt, sent: Option<&Checksum>) -> Result<()> {
+    if sent.is_some() && receipt.checksum.is_some() && receipt.checksum.as_ref() != sent {
+        let message = "the part that was written is not the one that was sent";
+        return Err(Error::new(Side::Relay, ErrorKind::Corrupt, message));
+    }
+    Ok(())
+}
+
 /// Cuts puts into calls, so that what is known of the objects fits into one.
-fn calls_of(puts: Vec<(String, PutRequest)>) -> Vec<(Vec<PutHead>, Payload)> {
+pub(crate) fn calls_of(puts: Vec<(String, PutRequest)>) -> Vec<(Vec<PutHead>, Payload)> {
     let mut calls: Vec<(Vec<PutHead>, Payload)> = Vec::new();
     let mut room = 0;
     for (key, request) in puts {
@@ -479,7 +506,7 @@ fn each_of<T>(asked: Result<Each<T>>, count: usize) -> Vec<Result<T>> {
 }
 
 /// Frames as they are, hashed on the way.
-fn hashed(
+pub(crate) fn hashed(
     frames: BoxStream<'static, Result<Bytes>>,
     hasher: Arc<Mutex<Option<Hasher>>>,
 ) -> BoxStream<'static, Result<Bytes>> {

@@ -1,5 +1,6 @@
 //! Ways to the destination gateways of a transfer: which there are, and which one is next.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,10 +28,29 @@ pub struct Route {
     /// Its share of the bytes, beside the others' shares.
     #[serde(default = "one")]
     pub weight: u32,
+    /// Which destinations of the transfer the last one writes to. Ways that share one share all.
+    #[serde(default = "first")]
+    pub destinations: Vec<u32>,
+}
+
+impl Route {
+    /// A way to the first destination.
+    #[must_use]
+    pub fn to_first(hops: Vec<String>) -> Self {
+        Self {
+            hops,
+            weight: one(),
+            destinations: first(),
+        }
+    }
 }
 
 fn one() -> u32 {
     1
+}
+
+fn first() -> Vec<u32> {
+    vec![0]
 }
 
 /// One way, and what is under way on it.
@@ -69,6 +89,11 @@ impl Chosen<'_> {
     /// The gateways on it, by name.
     pub(crate) fn hops(&self) -> &[String] {
         &self.lane.route.hops
+    }
+
+    /// Where it was chosen.
+    pub(crate) fn routes(&self) -> &Routes {
+        self.routes
     }
 
     /// Lets the way rest, because a call was lost on it.
@@ -111,14 +136,16 @@ impl Routes {
         Some(Path { link, hops })
     }
 
-    /// The way that has the least under way for its weight, of those that can be used.
-    fn choose(&self, bytes: u64) -> Option<Chosen<'_>> {
+    /// The way that has the least under way for its weight, of those that can be used; first those that
+    /// share most edges with one of the ways of `beside`.
+    fn choose(&self, bytes: u64, beside: &[Path]) -> Option<Chosen<'_>> {
         let now = self.now();
         let usable = self.lanes.iter().filter_map(|lane| {
             let path = self.path(lane)?;
             let resting = lane.rested.load(Ordering::Relaxed) > now;
+            let shared = beside.iter().map(|other| path.shares(other)).max();
             let load = lane.under_way.load(Ordering::Relaxed) / u64::from(lane.route.weight.max(1));
-            Some(((resting, load), lane, path))
+            Some(((resting, Reverse(shared), load), lane, path))
         });
         let (_, lane, path) = usable.min_by_key(|(order, _, _)| *order)?;
         lane.under_way.fetch_add(bytes, Ordering::Relaxed);
@@ -131,7 +158,12 @@ impl Routes {
     }
 
     /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`.
-    pub(crate) async fn find(&self, bytes: u64, deadline: Instant) -> Option<Chosen<'_>> {
+    pub(crate) async fn find(
+        &self,
+        bytes: u64,
+        beside: &[Path],
+        deadline: Instant,
+    ) -> Option<Chosen<'_>> {
         // So that ways share what costs nothing, too.
         let bytes = bytes + 1_024;
         let (mut links, mut names) = (self.node.changes(), self.names.clone());
@@ -139,7 +171,7 @@ impl Routes {
             loop {
                 links.borrow_and_update();
                 names.borrow_and_update();
-                if let Some(chosen) = self.choose(bytes) {
+                if let Some(chosen) = self.choose(bytes, beside) {
                     return chosen;
                 }
                 tokio::select! {

@@ -11,12 +11,15 @@ use skyhaul_engine::trace::Trace;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::{Error, Result};
 use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{GatewayRole, Phase, SegmentStore, Segments};
+use skyhaul_state::{GatewayRole, Phase, SegmentStore, Segments, TransferRow};
+use skyhaul_stores::several::Several;
+use skyhaul_stores::{Store, open};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Sealing;
+use crate::broadcast::Broadcast;
 use crate::config::Config;
 use crate::control::{self, Subject};
 use crate::directory::{Directory, Own};
@@ -234,12 +237,7 @@ async fn engine<N>(
     let segments = world.segments.clone();
     let segments = segments.ok_or_else(|| Error::invalid("no folder of segments is given"))?;
     let source = world.stores.source(&row.spec, &row.id).await?;
-    let routes = Routes::new(Arc::clone(node), config.routes.clone(), directory.names());
-    let sealing = Sealing {
-        cipher: config.cipher,
-        compress: config.compress,
-    };
-    let destination = RemoteStore::open(Arc::new(routes), row.id.clone(), 0, sealing).await?;
+    let destination = destination(config, &row, node, directory).await?;
     let (meter, mut failed) = Meter::new();
     // They are in the log and in the report.
     tokio::spawn(async move { while failed.recv().await.is_some() {} });
@@ -249,7 +247,7 @@ async fn engine<N>(
         state: Arc::clone(&world.state),
         segments,
         source,
-        destination: Arc::new(destination),
+        destination,
         limits: Limits {
             transfers: config.limits.transfers,
             checkers: config.limits.transfers,
@@ -268,6 +266,50 @@ async fn engine<N>(
     });
     engine.trace = Arc::clone(trace);
     Ok(Arc::new(engine))
+}
+
+/// The destinations of a transfer, over the network.
+async fn destination(
+    config: &Config,
+    row: &TransferRow,
+    node: &Arc<Node>,
+    directory: &Directory,
+) -> Result<Arc<dyn Store>> {
+    let sealing = Sealing {
+        cipher: config.cipher,
+        compress: config.compress,
+    };
+    let mut places: Vec<(&Vec<u32>, Arc<Routes>)> = Vec::new();
+    let mut stores = Vec::new();
+    for index in 0..row.spec.destinations.len() as u32 {
+        let mut ways = config.routes.clone();
+        ways.retain(|route| route.destinations.contains(&index));
+        let first = config.routes.iter().find(|route| route.destinations.contains(&index));
+        let all = first.map(|route| &route.destinations);
+        let all = all.ok_or_else(|| Error::invalid("a destination has no route"))?;
+        if ways.iter().any(|route| route.destinations != *all) {
+            let message = "routes share some of their destinations, and not all";
+            return Err(Error::invalid(message));
+        }
+        let known = places.iter().find(|(destinations, _)| *destinations == all);
+        let routes = if let Some((_, routes)) = known {
+            Arc::clone(routes)
+        } else {
+            let routes = Routes::new(Arc::clone(node), ways, directory.names());
+            let routes = Arc::new(routes);
+            places.push((all, Arc::clone(&routes)));
+            routes
+        };
+        let store = RemoteStore::open(routes, row.id.clone(), index, sealing).await?;
+        stores.push(Arc::new(store));
+    }
+    if let [only] = stores.as_slice() {
+        return Ok(Arc::clone(only) as Arc<dyn Store>);
+    }
+    let each = stores.iter().map(|store| Arc::clone(store) as Arc<dyn Store>);
+    let members = open::joined(&row.spec, each.collect())?;
+    let broadcast = Broadcast::new(row.id.clone(), sealing, stores);
+    Ok(Arc::new(Several::over(members, Arc::new(broadcast))))
 }
 
 /// Copies until the transfer has nothing left to copy.

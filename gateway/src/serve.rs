@@ -7,21 +7,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
-use skyhaul_model::{Error, ErrorKind, Result, Side, TransferId};
+use skyhaul_model::{Error, ErrorKind, Fault, Result, Side, TransferId};
+use skyhaul_stores::several::{self, fed, tee};
 use skyhaul_stores::Store;
 use tokio::sync::mpsc;
 
 use crate::GatewayId;
 use crate::body;
-use crate::call::{Reply, Request};
+use crate::call::{Call, Reply, Request, Target};
 use crate::link::Link;
 use crate::node::{Arrived, Node};
 use crate::perform::perform;
 use crate::wire::fault::WireError;
-use crate::wire::header::{Header, Refusal, SegmentHead, Way};
+use crate::wire::header::{Header, Refusal, SegmentHead, StreamId, Way};
 use crate::wire::seal::{Direction, Opener, Sealer};
+use crate::wire::tree::Tree;
 use crate::wire::{SEGMENT, TAG};
 
 /// First byte of a reply's segment that says only that the work goes on.
@@ -120,7 +123,12 @@ pub(crate) async fn serve(
     let stream = first.0.stream;
     if let Err(error) = answer(node, link, first, inbox).await {
         tracing::warn!(peer = %link.peer, from = %stream.from, "a request is refused: {error}");
-        link.notify(Header::Refused(stream, Way::Request, Refusal::NotOpened));
+        link.notify(Header::Refused(
+            stream,
+            Way::Request,
+            Refusal::NotOpened,
+            node.id,
+        ));
     }
 }
 
@@ -133,12 +141,7 @@ async fn answer(
     let (Some(secret), Some(destinations)) = (&node.secret, &node.destinations) else {
         return Err(WireError::Malformed("this gateway writes nothing"));
     };
-    let direction = Direction {
-        stream: head.stream,
-        to: node.id,
-        way: Way::Request,
-        cipher: head.cipher,
-    };
+    let direction = Direction::request(head.stream, head.cipher);
     let mut opener = Opener::new(secret, direction)?;
     opener.open(head.index, head.last, &mut segment)?;
     if !node.is_new(head.stream) {
@@ -152,50 +155,51 @@ async fn answer(
     let json = segment.split_to(len);
     let request: Request = serde_json::from_slice(&json)
         .map_err(|_| WireError::Malformed("a request cannot be read"))?;
+    let ends = request.ends.into_iter();
+    let Some(end) = ends.into_iter().find(|end| end.gateway == node.id) else {
+        return Err(WireError::Malformed("a request is for others"));
+    };
+    if end.targets.is_empty() || end.targets.len() > several::MOST {
+        return Err(WireError::Malformed("a request names no destinations, or too many"));
+    }
     let first = (!segment.is_empty()).then_some(segment);
     let body = stream_of(first, Rest { opener, inbox });
-    let back = Direction {
-        way: Way::Reply,
-        ..direction
+    let stream = StreamId {
+        number: end.number,
+        ..head.stream
     };
+    let back = Direction::reply(stream, node.id, head.cipher);
     let mut out = Out {
         node,
         link,
-        back: request.back,
+        back: end.back,
         sealer: Sealer::new(secret, back)?,
         head: SegmentHead {
-            route: Vec::new(),
+            tree: Tree::default(),
+            stream,
             way: Way::Reply,
             ..head
         },
     };
-    let (transfer, destination) = (request.transfer, request.destination);
+    let (transfer, call) = (request.transfer, request.call);
     let work = async {
-        let store = destinations.open(&transfer, destination).await?;
-        let lens = request.call.lens();
-        #[cfg(mutant)]
-        if let Some(reply) = early(&request.call) {
-            let (store, destinations) = (Arc::clone(&store), Arc::clone(destinations));
-            tokio::spawn(async move { perform(&*store, &*destinations, request.call, body).await });
-            return Ok(reply);
-        }
-        let reply = perform(&*store, &**destinations, request.call, body).await?;
-        let written = &node.traffic.written;
-        written.fetch_add(reply.written(&lens), Ordering::Relaxed);
-        Ok::<_, Error>(reply)
+        let lens = call.lens();
+        let replies = at_each(destinations, &transfer, &end.targets, call, body).await;
+        let written = replies.iter().map(|reply| reply.written(&lens)).sum();
+        node.traffic.written.fetch_add(written, Ordering::Relaxed);
+        replies
     };
     tokio::pin!(work);
     let mut signs = tokio::time::interval(SIGN);
     signs.tick().await;
-    let reply = loop {
+    let replies: Vec<Reply> = loop {
         tokio::select! {
             biased;
             done = &mut work => break done,
             _ = signs.tick() => out.send(&[WORKING], false).await,
         }
     };
-    let reply = reply.unwrap_or_else(|error| Reply::Failed(error.into()));
-    let json = serde_json::to_vec(&reply).map_err(|_| WireError::Malformed("a reply"))?;
+    let json = serde_json::to_vec(&replies).map_err(|_| WireError::Malformed("a reply"))?;
     let mut pieces = json.chunks(SEGMENT - 1).peekable();
     while let Some(piece) = pieces.next() {
         let segment = [&[REPLY], piece].concat();
@@ -204,10 +208,93 @@ async fn answer(
     Ok(())
 }
 
+/// Makes a call at each of the destinations, which share the body. What is held of it is there once.
+async fn at_each(
+    host: &Arc<dyn Destinations>,
+    transfer: &TransferId,
+    targets: &[Target],
+    call: Call,
+    body: BoxStream<'static, Result<Bytes>>,
+) -> Vec<Reply> {
+    let opened = targets.iter().map(|target| host.open(transfer, target.destination));
+    let stores = join_all(opened).await;
+    if let [target] = targets {
+        let reply = match stores.into_iter().next() {
+            Some(Ok(store)) => at_one(&store, host, call.at(target), body).await,
+            Some(Err(error)) => Err(error),
+            None => Err(Error::invalid("no destination")),
+        };
+        return vec![reply.unwrap_or_else(failed)];
+    }
+    let open = stores.iter().flatten();
+    let room = if call.is_held(open) {
+        host.room(call.len()).await
+    } else {
+        Ok(Box::new(()) as Box<dyn Send>)
+    };
+    let _room = match room {
+        Ok(room) => room,
+        Err(error) => {
+            let fault = Fault::from(error);
+            return targets
+                .iter()
+                .map(|_| Reply::Failed(fault.clone()))
+                .collect();
+        }
+    };
+    let shared = Arc::new(Shared(Arc::clone(host))) as Arc<dyn Destinations>;
+    let (bodies, feed) = tee(body, targets.len());
+    let each = targets.iter().zip(stores).zip(bodies);
+    let calls = each.map(|((target, store), body)| {
+        let (call, shared) = (call.clone().at(target), &shared);
+        async move { at_one(&store?, shared, call, body).await }
+    });
+    let replies = fed(join_all(calls), feed).await;
+    let replies = replies.into_iter();
+    replies.map(|reply| reply.unwrap_or_else(failed)).collect()
+}
+
+fn failed(error: Error) -> Reply {
+    Reply::Failed(error.into())
+}
+
+async fn at_one(
+    store: &Arc<dyn Store>,
+    host: &Arc<dyn Destinations>,
+    call: Call,
+    body: BoxStream<'static, Result<Bytes>>,
+) -> Result<Reply> {
+    #[cfg(mutant)]
+    if let Some(reply) = early(&call) {
+        let (store, host) = (Arc::clone(store), Arc::clone(host));
+        tokio::spawn(async move { perform(&*store, &*host, call, body).await });
+        return Ok(reply);
+    }
+    perform(&**store, &**host, call, body).await
+}
+
+/// Where a body that several share is written: what is held of it has room already. Else one could
+/// wait for room that those hold who wait for its reading.
+struct Shared(Arc<dyn Destinations>);
+
+#[async_trait]
+impl Destinations for Shared {
+    async fn open(&self, transfer: &TransferId, destination: u32) -> Result<Arc<dyn Store>> {
+        self.0.open(transfer, destination).await
+    }
+
+    async fn room(&self, _bytes: u64) -> Result<Box<dyn Send>> {
+        Ok(Box::new(()))
+    }
+
+    async fn turn(&self) -> Box<dyn Send> {
+        self.0.turn().await
+    }
+}
+
 /// What would be acknowledged if it was written.
 #[cfg(mutant)]
-fn early(call: &crate::call::Call) -> Option<Reply> {
-    use crate::call::Call;
+fn early(call: &Call) -> Option<Reply> {
     if !skyhaul_model::mutant::Mutant::AcknowledgeBeforeWrite.is_chosen() {
         return None;
     }
@@ -252,7 +339,7 @@ impl Out<'_> {
             return;
         };
         let head = SegmentHead {
-            route: route.to_vec(),
+            tree: Tree::along(route),
             index,
             last,
             len: segment.len() as u32,

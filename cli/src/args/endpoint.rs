@@ -8,7 +8,7 @@ use crate::config::endpoints::{NamedEndpoint, url};
 use crate::config::{Config, Name};
 use crate::values;
 
-fn location(text: &str) -> Result<Location, String> {
+pub(super) fn location(text: &str) -> Result<Location, String> {
     text.parse().map_err(values::message)
 }
 
@@ -118,8 +118,13 @@ impl SidesArgs {
 
     /// The destination with its connection.
     pub(crate) fn destination(&self, config: &Config) -> Result<Endpoint> {
+        self.as_destination(&self.destination, config)
+    }
+
+    /// A place with the destination's connection.
+    pub(crate) fn as_destination(&self, place: &Location, config: &Config) -> Result<Endpoint> {
         endpoint(
-            &self.destination,
+            place,
             &[self.dst.split(), self.both.split()],
             &self.pay,
             config,

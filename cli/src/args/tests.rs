@@ -32,6 +32,7 @@ fn request_with(file: &str, line: &[&str]) -> skyhaul_model::Result<CopyRequest>
             let kind = Kind {
                 mode: skyhaul_model::spec::Mode::Copy,
                 recursive: args.recursive,
+                also: args.also.clone(),
                 compare: Compare::default(),
                 if_exists: args.existing.policy(),
                 delete: None,
@@ -43,6 +44,7 @@ fn request_with(file: &str, line: &[&str]) -> skyhaul_model::Result<CopyRequest>
             let kind = Kind {
                 mode: skyhaul_model::spec::Mode::Sync,
                 recursive: true,
+                also: Vec::new(),
                 compare: args.compare.policy(Compare::default()),
                 if_exists: IfExists::default(),
                 delete: args.delete.policy(),
@@ -303,7 +305,8 @@ fn each_side_has_its_own_connection() {
         ],
     )
     .unwrap();
-    let (source, destination) = (request.source.connection, request.destination.connection);
+    let (source, destination) = (&request.source, &request.destinations[0]);
+    let (source, destination) = (&source.connection, &destination.connection);
     assert_eq!(source.endpoint_url.as_deref(), Some("http://a"));
     assert_eq!(source.region.as_deref(), Some("both"));
     assert!(source.no_sign_request && source.requester_pays);

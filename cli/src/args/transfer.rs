@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use skyhaul_model::Result;
 use skyhaul_model::compare::{Compare, IfExists};
 use skyhaul_model::guard::DeletePolicy;
 use skyhaul_model::spec::Mode;
+use skyhaul_model::{Location, Result};
 use skyhaul_workflow::CopyRequest;
 
 use super::{AttributeArgs, FilterArgs, PartArgs, SidesArgs, SpeedArgs};
@@ -58,6 +58,8 @@ pub(crate) struct Kind {
     pub(crate) recursive: bool,
     /// How a sync compares.
     pub(crate) compare: Compare,
+    /// More destinations.
+    pub(crate) also: Vec<Location>,
     /// What a copy does with existing objects.
     pub(crate) if_exists: IfExists,
     /// Whether a sync deletes.
@@ -81,10 +83,14 @@ impl WhatArgs {
         how: &HowArgs,
         config: &Config,
     ) -> Result<CopyRequest> {
+        let mut destinations = vec![self.sides.destination(config)?];
+        for place in &kind.also {
+            destinations.push(self.sides.as_destination(place, config)?);
+        }
         Ok(CopyRequest {
             mode: kind.mode,
             source: self.sides.source(config)?,
-            destination: self.sides.destination(config)?,
+            destinations,
             recursive: kind.recursive,
             filters: self.filters.spec()?,
             compare: kind.compare,

@@ -53,7 +53,7 @@ impl VerifyArgs {
         Ok(CopyRequest {
             mode: Mode::Sync,
             source: self.sides.source(config)?,
-            destination: self.sides.destination(config)?,
+            destinations: vec![self.sides.destination(config)?],
             recursive: true,
             filters: self.filters.spec()?,
             compare: match (self.checksum, self.size_only) {

@@ -14,6 +14,7 @@ pub(crate) async fn run(context: &Context, args: &CpArgs) -> Result<u8> {
     let kind = Kind {
         mode: Mode::Copy,
         recursive: args.recursive,
+        also: args.also.clone(),
         compare: Compare::default(),
         if_exists: args.existing.policy(),
         delete: None,

@@ -16,6 +16,7 @@ pub(crate) async fn run(context: &Context, args: &SyncArgs) -> Result<u8> {
     let kind = Kind {
         mode: Mode::Sync,
         recursive: true,
+        also: Vec::new(),
         compare: args.compare.policy(Compare::default()),
         if_exists: IfExists::Overwrite,
         delete: args.delete.policy(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_workflow::embedded::Start;
@@ -152,21 +153,32 @@ fn finish(context: &Context, summary: &Summary) -> u8 {
 
 async fn dry_run(context: &Context, embedded: &Embedded, spec: TransferSpec) -> Result<u8> {
     let source = spec.source.location.clone();
-    let destination = spec
-        .destinations
-        .first()
-        .map_or(&source, |side| &side.location)
-        .clone();
+    let destinations = spec.destinations.clone();
+    let renames = spec.renames.clone();
     let mut lines = context.lines();
     let json = context.global.json;
-    let mut show = |outcome| {
+    let mut show_at = |outcome: Outcome| {
+        let at = outcome.destination as usize;
         if json {
             lines.json(&Line::new(None, Body::Planned { object: &outcome }));
         } else {
+            let destination = destinations.get(at).map_or(&source, |side| &side.location);
             lines.line(format_args!(
                 "{}",
-                text::planned(&outcome, &source, &destination)
+                text::planned(&outcome, &source, destination)
             ));
+        }
+    };
+    let mut show = |outcome: Outcome| {
+        if renames.is_empty() || outcome.action != Action::Copied {
+            return show_at(outcome);
+        }
+        for (at, rename) in (0..).zip(&renames) {
+            show_at(Outcome {
+                destination: at,
+                destination_key: rename.key(&outcome.destination_key),
+                ..outcome.clone()
+            });
         }
     };
     let work = embedded.dry_run(spec, &mut show, context.cancel.clone());

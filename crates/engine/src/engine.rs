@@ -200,6 +200,6 @@ impl Engine {
     #[must_use]
     pub fn carries_mtime_as_metadata(&self) -> bool {
         self.source.capabilities().mtime == MtimeSupport::Native
-            && self.destination.capabilities().mtime == MtimeSupport::Metadata
+            && self.destination.capabilities().mtime != MtimeSupport::Native
     }
 }

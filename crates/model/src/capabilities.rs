@@ -35,6 +35,8 @@ pub enum MtimeSupport {
     Native,
     /// In user metadata under [`MTIME_KEY`](crate::attributes::MTIME_KEY) (object stores).
     Metadata,
+    /// Some of several stores natively, others in metadata.
+    Both,
 }
 
 /// What a store can do.

@@ -24,6 +24,26 @@ pub enum KeyMap {
     },
 }
 
+/// What one of several destinations calls the keys that a [`KeyMap`] gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rename {
+    /// How the keys of the map start; of a single object all of its key.
+    pub from: String,
+    /// How they start there instead.
+    pub to: String,
+}
+
+impl Rename {
+    /// The destination's own key.
+    #[must_use]
+    pub fn key(&self, key: &str) -> String {
+        match key.strip_prefix(self.from.as_str()) {
+            Some(rest) => format!("{}{rest}", self.to),
+            None => key.to_owned(),
+        }
+    }
+}
+
 /// A key of the source that belongs to the transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapped<'a> {

@@ -5,7 +5,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result, Side};
-use crate::keymap::{KeyMap, name};
+use crate::keymap::{KeyMap, Rename, name};
 use crate::location::{Location, Scheme};
 use crate::spec::Mode;
 
@@ -195,49 +195,82 @@ fn no_folder(mode: Mode, source: &Location) -> Error {
 /// Refuses a transfer onto itself, and one folder inside the other: what is written would be
 /// listed again, or what is read overwritten or deleted.
 fn refuse_overlap(plan: &CopyPlan) -> Result<()> {
-    if plan.source.scheme != plan.destination.scheme
-        || plan.source.container != plan.destination.container
-    {
-        return Ok(());
-    }
-    let fault = |message: &str| {
-        Err(Error::invalid(format!(
-            "{message}: {} and {}",
-            plan.source, plan.destination
-        )))
-    };
     let recursive = matches!(plan.keys, KeyMap::Prefix { .. });
-    let (source_in_destination, destination_in_source) = match plan.source.scheme {
-        Scheme::S3 => {
-            let (source, destination) = (plan.keys.source_prefix(), plan.keys.destination_prefix());
-            if recursive {
-                (
-                    source.starts_with(destination),
-                    destination.starts_with(source),
-                )
-            } else {
-                (source == destination, source == destination)
-            }
-        }
-        Scheme::Local => {
-            let source = plain(&plan.source.path, plan.keys.source_prefix());
-            let destination = plain(&plan.destination.path, plan.keys.destination_prefix());
-            if recursive {
-                (
-                    source.starts_with(&destination),
-                    destination.starts_with(&source),
-                )
-            } else {
-                (source == destination, source == destination)
-            }
-        }
+    let source = (&plan.source, plan.keys.source_prefix());
+    let destination = (&plan.destination, plan.keys.destination_prefix());
+    let message = match overlap(recursive, source, destination) {
+        (true, true) => "source and destination are the same",
+        (false, true) => "the destination is inside the source",
+        (true, false) => "the source is inside the destination",
+        (false, false) => return Ok(()),
     };
-    match (source_in_destination, destination_in_source) {
-        (true, true) => fault("source and destination are the same"),
-        (false, true) => fault("the destination is inside the source"),
-        (true, false) => fault("the source is inside the destination"),
-        (false, false) => Ok(()),
+    Err(Error::invalid(format!(
+        "{message}: {} and {}",
+        plan.source, plan.destination
+    )))
+}
+
+/// Refuses destinations that share keys: what is written to one would be overwritten by another. Of
+/// plans of one source, whose destinations are of one service.
+pub fn refuse_shared(one: &CopyPlan, other: &CopyPlan) -> Result<()> {
+    let recursive = matches!(one.keys, KeyMap::Prefix { .. });
+    let place = |plan: &'_ CopyPlan| plan.keys.destination_prefix().to_owned();
+    let (first, second) = (place(one), place(other));
+    let overlap = overlap(
+        recursive,
+        (&one.destination, &first),
+        (&other.destination, &second),
+    );
+    let message = match overlap {
+        (true, true) => "two destinations are the same",
+        (false, false) => return Ok(()),
+        _ => "one destination is inside another",
+    };
+    Err(Error::invalid(format!(
+        "{message}: {} and {}",
+        one.destination, other.destination
+    )))
+}
+
+/// Whether the first is in the second, and the second in the first, of containers that are one if they
+/// are called the same.
+fn overlap(recursive: bool, first: (&Location, &str), second: (&Location, &str)) -> (bool, bool) {
+    let ((one, one_key), (other, other_key)) = (first, second);
+    if one.scheme != other.scheme || one.container != other.container {
+        return (false, false);
     }
+    match one.scheme {
+        Scheme::S3 if recursive => (one_key.starts_with(other_key), other_key.starts_with(one_key)),
+        Scheme::S3 => (one_key == other_key, one_key == other_key),
+        Scheme::Local => {
+            let (one, other) = (plain(&one.path, one_key), plain(&other.path, other_key));
+            if recursive {
+                (one.starts_with(&other), other.starts_with(&one))
+            } else {
+                (one == other, one == other)
+            }
+        }
+    }
+}
+
+/// The keys of several destinations of one source: those of the first, and what each calls them
+/// instead.
+#[must_use]
+pub fn renames(plans: &[CopyPlan]) -> Option<(KeyMap, Vec<Rename>)> {
+    let mut keys = plans.first()?.keys.clone();
+    if let KeyMap::Prefix { destination, .. } = &mut keys
+        && plans.iter().any(|plan| plan.keys.destination_prefix().is_empty())
+    {
+        // Who has no prefix has no marker of it either: then none is copied.
+        destination.clear();
+    }
+    let from = keys.destination_prefix().to_owned();
+    let rename = |plan: &CopyPlan| Rename {
+        from: from.clone(),
+        to: plan.keys.destination_prefix().to_owned(),
+    };
+    let renames = plans.iter().map(rename).collect();
+    Some((keys, renames))
 }
 
 /// A local path without `.`, `..` and repeated slashes. Symbolic links are not seen here: a caller
@@ -521,5 +554,48 @@ mod tests {
             ..seen(FOLDER)
         };
         plan(Mode::Sync, "s3://b/a", "s3://b/a", true, &elsewhere).unwrap();
+    }
+
+    #[test]
+    fn several_destinations_have_keys_of_their_own() {
+        let plans = |mode, from: &str, tos: &[&str], recursive, source| -> Vec<CopyPlan> {
+            let plan = |to: &&str| plan(mode, from, to, recursive, &seen(source)).unwrap();
+            tos.iter().map(plan).collect()
+        };
+        for (tos, keys) in [
+            (["s3://b/x", "s3://c/y/z"], ["x/k", "y/z/k"]),
+            (["s3://b/x", "s3://c"], ["x/k", "k"]),
+            (["s3://b", "/d/e"], ["k", "k"]),
+        ] {
+            let plans = plans(Mode::Copy, "s3://a/p", &tos, true, FOLDER);
+            let (map, renames) = renames(&plans).unwrap();
+            let mapped = map.map("p/k").unwrap().destination;
+            let found: Vec<_> = renames.iter().map(|rename| rename.key(&mapped)).collect();
+            assert_eq!(found, keys, "{tos:?}");
+        }
+        let tos = ["s3://b/x", "s3://c/y/", "/d/e"];
+        let plans = plans(Mode::Copy, "s3://a/p/k", &tos, false, SourceKind::Object);
+        let (map, renames) = renames(&plans).unwrap();
+        let mapped = map.map("p/k").unwrap().destination;
+        let found: Vec<_> = renames.iter().map(|rename| rename.key(&mapped)).collect();
+        assert_eq!(found, ["x", "y/k", "e"]);
+    }
+
+    #[test]
+    fn destinations_share_no_keys() {
+        for (one, other, fits) in [
+            ("s3://b/x", "s3://b/y", true),
+            ("s3://b/x", "s3://c/x", true),
+            ("s3://b/x", "s3://b/x/", false),
+            ("s3://b/x", "s3://b/x/y", false),
+            ("s3://b", "s3://b/x/y", false),
+            ("/d/x", "/d/xy", true),
+            ("/d/x/../y", "/d/y", false),
+            ("/d", "s3://d", true),
+        ] {
+            let plan = |to| plan(Mode::Copy, "s3://a/p", to, true, &seen(FOLDER)).unwrap();
+            let refused = refuse_shared(&plan(one), &plan(other));
+            assert_eq!(refused.is_ok(), fits, "{one} {other}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::checksum::Algorithm;
 use crate::compare::{Compare, IfExists};
 use crate::filter::FilterSpec;
 use crate::guard::DeletePolicy;
-use crate::keymap::KeyMap;
+use crate::keymap::{KeyMap, Rename};
 use crate::location::Location;
 use crate::parts::PartPolicy;
 
@@ -96,10 +96,13 @@ pub struct TransferSpec {
     pub mode: Mode,
     /// What is read.
     pub source: Endpoint,
-    /// What is written; one for now, keyed by index everywhere.
+    /// What is written, all of it at each of them.
     pub destinations: Vec<Endpoint>,
     /// Which keys, and what they are called at the destination.
     pub keys: KeyMap,
+    /// What each of several destinations calls them; empty where there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub renames: Vec<Rename>,
     /// Which of them are left out.
     #[serde(default)]
     pub filters: FilterSpec,

@@ -6,6 +6,7 @@ pub mod local;
 pub mod open;
 pub mod payload;
 pub mod s3;
+pub mod several;
 pub mod store;
 
 pub use payload::Payload;

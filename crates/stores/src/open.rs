@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use crate::Store;
 use crate::local::{LocalOptions, LocalStore};
 use crate::s3::{S3Options, S3Store};
+use crate::several::{Member, Several};
 use skyhaul_model::spec::{Durability, Encryption, Endpoint};
-use skyhaul_model::{Result, Scheme, Side, TransferId, TransferSpec};
+use skyhaul_model::{Error, Result, Scheme, Side, TransferId, TransferSpec};
 
 /// How one side is used.
 #[derive(Debug, Clone, Default)]
@@ -74,14 +77,35 @@ pub async fn destination(
     let destination = spec
         .destinations
         .get(index as usize)
-        .ok_or_else(|| skyhaul_model::Error::invalid("the transfer has no such destination"))?;
+        .ok_or_else(|| Error::invalid("the transfer has no such destination"))?;
     store(destination, Side::Destination, uses(spec, id).1).await
 }
 
-/// Opens the source of a transfer and its first destination.
+/// What all destinations of a transfer are as one.
+pub fn joined(spec: &TransferSpec, stores: Vec<Arc<dyn Store>>) -> Result<Vec<Member>> {
+    if stores.len() != spec.renames.len() {
+        return Err(Error::invalid("the transfer has no keys for each destination"));
+    }
+    let renames = spec.renames.iter().cloned();
+    let member = |(store, rename)| Member { store, rename };
+    Ok(stores.into_iter().zip(renames).map(member).collect())
+}
+
+/// Opens all destinations of a transfer as one store.
+pub async fn destinations(spec: &TransferSpec, id: &TransferId) -> Result<Arc<dyn Store>> {
+    if spec.destinations.len() == 1 {
+        return destination(spec, id, 0).await;
+    }
+    let places = 0..spec.destinations.len() as u32;
+    let opened = places.map(|place| destination(spec, id, place));
+    let stores = try_join_all(opened).await?;
+    Ok(Arc::new(Several::new(joined(spec, stores)?)))
+}
+
+/// Opens the source of a transfer and its destinations.
 pub async fn both(
     spec: &TransferSpec,
     id: &TransferId,
 ) -> Result<(Arc<dyn Store>, Arc<dyn Store>)> {
-    futures::try_join!(source(spec, id), destination(spec, id, 0))
+    futures::try_join!(source(spec, id), destinations(spec, id))
 }

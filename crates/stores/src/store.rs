@@ -191,6 +191,9 @@ pub struct OpenUpload {
     pub token: UploadToken,
     /// When it was begun, by the store's clock.
     pub initiated: Option<Timestamp>,
+    /// At which of several stores it is; 0 where there is one.
+    #[serde(default)]
+    pub store: u32,
 }
 
 /// What became of one key of a delete call.

@@ -15,6 +15,7 @@ use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, Route};
 use skyhaul_model::outcome::{Action, Outcome};
+use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::service::{Scope, Service, Token};
 use skyhaul_state::{GatewayRow, Progress};
@@ -52,7 +53,7 @@ const TERM: u64 = 15;
 pub struct Fleet {
     /// The program of a gateway.
     pub program: PathBuf,
-    /// Source gateways, and as many destination gateways.
+    /// Source gateways, and as many destination gateways at each place.
     pub pairs: usize,
     /// Whether a relay stands between them.
     pub relay: bool,
@@ -95,18 +96,27 @@ impl Sent {
 const RELAY: &str = "relay-1";
 
 impl Fleet {
-    /// The configuration of every gateway.
-    fn members(&self, base: &Config) -> Vec<Config> {
-        let destinations: Vec<String> = (1..=self.pairs).map(|n| format!("dst-{n}")).collect();
-        let route = |destination: &String| Route {
-            hops: if self.relay {
-                vec![RELAY.to_owned(), destination.clone()]
-            } else {
-                vec![destination.clone()]
-            },
-            weight: 1,
-        };
-        let routes: Vec<Route> = destinations.iter().map(route).collect();
+    /// The configuration of every gateway. Each place, by the destinations that are there, has
+    /// destination gateways of its own.
+    fn members(&self, base: &Config, places: &[Vec<u32>]) -> Vec<Config> {
+        let mut destinations = Vec::new();
+        let mut routes = Vec::new();
+        for (place, of) in (1..).zip(places) {
+            for n in 1..=self.pairs {
+                let name = if places.len() == 1 {
+                    format!("dst-{n}")
+                } else {
+                    format!("dst-{place}-{n}")
+                };
+                destinations.push(name.clone());
+                let relay = self.relay.then(|| RELAY.to_owned());
+                routes.push(Route {
+                    hops: relay.into_iter().chain([name]).collect(),
+                    weight: 1,
+                    destinations: of.clone(),
+                });
+            }
+        }
         let near = |far: &[String]| {
             if self.relay {
                 vec![RELAY.to_owned()]
@@ -148,6 +158,24 @@ impl Fleet {
         }
         members
     }
+}
+
+/// The destinations of a transfer by where they are: those of one service and region are at one place.
+fn places(destinations: &[Endpoint]) -> Vec<Vec<u32>> {
+    let mut places: Vec<(_, Vec<u32>)> = Vec::new();
+    for (index, destination) in (0..).zip(destinations) {
+        let connection = &destination.connection;
+        let at = (
+            destination.location.scheme,
+            &connection.endpoint_url,
+            &connection.region,
+        );
+        match places.iter_mut().find(|(place, _)| *place == at) {
+            Some((_, of)) => of.push(index),
+            None => places.push((at, vec![index])),
+        }
+    }
+    places.into_iter().map(|(_, of)| of).collect()
 }
 
 /// Copies the transfer's groups with gateways, while `listing` finds them. Ends when both are done.
@@ -201,7 +229,8 @@ pub(crate) async fn copy(
     let stop = CancellationToken::new();
     let mut tokens = tokens::Folder::new(logs.clone());
     let mut watching = JoinSet::new();
-    for mut config in fleet.members(&base) {
+    let places = places(&engine.spec.destinations);
+    for mut config in fleet.members(&base, &places) {
         if config.data.is_none() {
             presence.reveal().clone_into(&mut config.state.token);
         }

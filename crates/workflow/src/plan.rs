@@ -3,43 +3,35 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use skyhaul_model::compare::IfExists;
 use skyhaul_model::filter::Filters;
-use skyhaul_model::mapping::{Seen, SourceKind, plan_copy};
+use skyhaul_model::mapping::{self, CopyPlan, Seen, SourceKind, plan_copy};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec};
 use skyhaul_state::Progress;
-use skyhaul_stores::{Access, ListRequest, Store};
+use skyhaul_stores::{Access, ListRequest, Store, several};
 
 use crate::request::CopyRequest;
 use skyhaul_stores::open::{self, Use};
 
-/// See [`crate::Embedded::plan`]. `access` is what the destination must permit.
+/// See [`crate::Embedded::plan`]. `access` is what the destinations must permit.
 pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<TransferSpec> {
     let now = Timestamp::now();
     // Filters are compiled only to refuse bad ones before anything is asked of a store.
     Filters::compile(&request.filters, now)?;
+    refuse_several(&request)?;
     let source = absolute(&request.source)?;
-    let destination = absolute(&request.destination)?;
-    let recursive = request.recursive || request.mode == Mode::Sync;
-    let seen = look(&request, &source, &destination, access).await?;
-    if (source.location.scheme, destination.location.scheme) == (Scheme::Local, Scheme::Local) {
-        // The plan of what the paths really are finds what links hide.
-        let real = [
-            resolved(&source.location).await,
-            resolved(&destination.location).await,
-        ];
-        plan_copy(request.mode, &real[0], &real[1], recursive, &seen)?;
+    let (kind, place) = look_at_source(&request, &source).await?;
+    let mut planned = Vec::new();
+    for destination in &request.destinations {
+        let destination = absolute(destination)?;
+        let seen = look_at_destination(&request, &destination, access).await?;
+        planned.push(one(&request, &source, (kind, &place), destination, seen).await?);
     }
-    let plan = plan_copy(
-        request.mode,
-        &source.location,
-        &destination.location,
-        recursive,
-        &seen,
-    )?;
+    refuse_shared(&planned)?;
     if request.mode == Mode::Copy
         && matches!(
-            seen.source,
+            kind,
             SourceKind::Folder {
                 objects: 0,
                 more: false
@@ -54,18 +46,22 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
         .object(source.location.to_string())
         .hint("the folder is empty"));
     }
+    let plans: Vec<CopyPlan> = planned.iter().map(|one| one.plan.clone()).collect();
+    let (keys, renames) = mapping::renames(&plans)
+        .ok_or_else(|| Error::invalid("no destination is given"))?;
     let source = Endpoint {
-        location: plan.source,
+        location: plans[0].source.clone(),
         ..source
     };
-    let destination = Endpoint {
-        location: plan.destination,
-        ..destination
+    let destination = |one: Planned| Endpoint {
+        location: one.plan.destination,
+        ..one.destination
     };
-    for (endpoint, side, access) in [
-        (&source, Side::Source, Access::Read),
-        (&destination, Side::Destination, access),
-    ] {
+    let destinations: Vec<Endpoint> = planned.into_iter().map(destination).collect();
+    let sides = std::iter::once((&source, Side::Source, Access::Read));
+    let far = destinations.iter();
+    let sides = sides.chain(far.map(|endpoint| (endpoint, Side::Destination, access)));
+    for (endpoint, side, access) in sides {
         if endpoint.location.scheme == Scheme::Local {
             open::store(endpoint, side, with(&request))
                 .await?
@@ -73,11 +69,17 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
                 .await?;
         }
     }
+    let renames = if destinations.len() == 1 {
+        Vec::new()
+    } else {
+        renames
+    };
     Ok(TransferSpec {
         mode: request.mode,
         source,
-        destinations: vec![destination],
-        keys: plan.keys,
+        destinations,
+        keys,
+        renames,
         filters: request.filters,
         compare: request.compare,
         if_exists: request.if_exists,
@@ -93,6 +95,84 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
     })
 }
 
+/// A copy to one of the destinations.
+struct Planned {
+    destination: Endpoint,
+    plan: CopyPlan,
+    /// The same where the paths are what they really are: it finds what links hide.
+    real: CopyPlan,
+    place: Option<String>,
+}
+
+/// Refuses what cannot be done at several destinations at once.
+fn refuse_several(request: &CopyRequest) -> Result<()> {
+    let count = request.destinations.len();
+    let refuse = |what: &str, hint: &str| Err(Error::invalid(what).hint(hint));
+    if count < 2 {
+        return Ok(());
+    }
+    if count > several::MOST {
+        let message = format!("{count} destinations are too many");
+        return refuse(&message, &format!("at most {} at once", several::MOST));
+    }
+    if request.mode == Mode::Sync {
+        return refuse("a sync has one destination", "run one for each destination");
+    }
+    if request.if_exists != IfExists::Overwrite {
+        return refuse(
+            "copies to several destinations overwrite",
+            "run one copy for each destination, or leave out --if-exists",
+        );
+    }
+    Ok(())
+}
+
+/// The plan for one destination.
+async fn one(
+    request: &CopyRequest,
+    source: &Endpoint,
+    (kind, source_place): (SourceKind, &Option<String>),
+    destination: Endpoint,
+    (destination_is_folder, place): (bool, Option<String>),
+) -> Result<Planned> {
+    let local = |endpoint: &Endpoint| endpoint.location.scheme == Scheme::Local;
+    let seen = Seen {
+        source: kind,
+        destination_is_folder,
+        same_service: if local(source) {
+            local(&destination)
+        } else {
+            // Whatever the identities: one who reads beside one who writes is an ordinary thing.
+            source_place.is_some() && *source_place == place
+        },
+    };
+    let plan = |from: &Location, to: &Location| {
+        plan_copy(request.mode, from, to, request.recursive, &seen)
+    };
+    // The plan of what the paths really are finds what links hide.
+    let real = plan(
+        &resolved(&source.location).await,
+        &resolved(&destination.location).await,
+    )?;
+    Ok(Planned {
+        plan: plan(&source.location, &destination.location)?,
+        real,
+        destination,
+        place,
+    })
+}
+
+/// Refuses destinations that would overwrite each other's objects.
+fn refuse_shared(planned: &[Planned]) -> Result<()> {
+    for (count, one) in planned.iter().enumerate() {
+        let of_one_place = planned[..count].iter().filter(|other| other.place == one.place);
+        for other in of_one_place {
+            mapping::refuse_shared(&other.real, &one.real)?;
+        }
+    }
+    Ok(())
+}
+
 fn with(request: &CopyRequest) -> Use {
     Use {
         follow_symlinks: request.follow_symlinks,
@@ -100,16 +180,14 @@ fn with(request: &CopyRequest) -> Use {
     }
 }
 
-/// Looks at both sides: what is there, and whether it can be used.
-async fn look(
+/// What is at the source, whether it can be read, and where it is.
+async fn look_at_source(
     request: &CopyRequest,
     source: &Endpoint,
-    destination: &Endpoint,
-    access: Access,
-) -> Result<Seen> {
+) -> Result<(SourceKind, Option<String>)> {
     let recursive = request.recursive || request.mode == Mode::Sync;
     let may_be_empty = request.delete.as_ref().is_some_and(|delete| delete.force);
-    let (source_kind, source_place) = match source.location.scheme {
+    match source.location.scheme {
         Scheme::Local => {
             let mut kind = local_kind(&source.location).await?;
             if !recursive && let SourceKind::Folder { objects, more } = &mut kind {
@@ -117,31 +195,30 @@ async fn look(
                 let store = open::store(source, Side::Source, with(request)).await?;
                 (*objects, *more) = count(&store, String::new()).await?;
             }
-            (kind, None)
+            Ok((kind, None))
         }
         Scheme::S3 => {
             let store = open::store(source, Side::Source, with(request)).await?;
             store.check(Access::Read, &source.location.path).await?;
             let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
-            (kind, store.place())
+            Ok((kind, store.place()))
         }
-    };
-    let destination_is_folder = destination.location.scheme == Scheme::Local
+    }
+}
+
+/// Whether a destination is a local folder that exists, and where it is. Fails if it cannot be used.
+async fn look_at_destination(
+    request: &CopyRequest,
+    destination: &Endpoint,
+    access: Access,
+) -> Result<(bool, Option<String>)> {
+    let is_folder = destination.location.scheme == Scheme::Local
         && is_directory(&destination.location.path).await;
     let opened = open::store(destination, Side::Destination, with(request)).await?;
     if destination.location.scheme == Scheme::S3 {
         opened.check(access, &destination.location.path).await?;
     }
-    let same_service = match source.location.scheme {
-        Scheme::Local => destination.location.scheme == Scheme::Local,
-        // Whatever the identities: one who reads beside one who writes is an ordinary thing.
-        Scheme::S3 => source_place.is_some() && source_place == opened.place(),
-    };
-    Ok(Seen {
-        source: source_kind,
-        destination_is_folder,
-        same_service,
-    })
+    Ok((is_folder, opened.place()))
 }
 
 /// A copy of nothing is not what was meant.
@@ -290,6 +367,9 @@ async fn is_marker(store: &Arc<dyn Store>, key: &str) -> Result<bool> {
 /// Two local paths as the file system resolves them, for a plan that must see through links: what
 /// does not exist yet is kept as it is.
 async fn resolved(location: &Location) -> Location {
+    if location.scheme != Scheme::Local {
+        return location.clone();
+    }
     let path = location.path.clone();
     let real = tokio::task::spawn_blocking(move || {
         let path = std::path::Path::new(&path);

@@ -15,8 +15,8 @@ pub struct CopyRequest {
     pub mode: Mode,
     /// The source.
     pub source: Endpoint,
-    /// The destination.
-    pub destination: Endpoint,
+    /// Where it is copied to; a sync has one destination.
+    pub destinations: Vec<Endpoint>,
     /// `cp -r`; a sync is always recursive.
     pub recursive: bool,
     /// See [`TransferSpec`](skyhaul_model::TransferSpec), as the following.

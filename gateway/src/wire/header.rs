@@ -4,13 +4,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::fault::WireError;
+use super::tree::Tree;
 use super::{SEGMENT, TAG};
 use crate::GatewayId;
 
-/// Gateways that a frame may still have to pass after its receiver.
-pub const MOST_HOPS: usize = 8;
-
-/// Bytes of an encoded header at most: a segment's with all its hops is shorter.
+/// Bytes of an encoded header at most: a segment's with the largest tree is shorter.
 pub const MOST_HEADER: usize = 512;
 
 /// Which way a stream goes.
@@ -84,9 +82,8 @@ pub struct StreamId {
 /// The head of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentHead {
-    /// Who is still to be passed after the receiver, the last being whom it is for. Empty: the
-    /// receiver.
-    pub route: Vec<GatewayId>,
+    /// Where it still has to go.
+    pub tree: Tree,
     /// Which stream it belongs to.
     pub stream: StreamId,
     /// Which way.
@@ -124,8 +121,8 @@ pub enum Header {
     Ping(u64),
     /// Yes: the answer to a ping of this number.
     Pong(u64),
-    /// A stream is not passed on.
-    Refused(StreamId, Way, Refusal),
+    /// A stream is not passed on, and does not reach this gateway.
+    Refused(StreamId, Way, Refusal, GatewayId),
     /// A connection to this gateway was lost, and with it what was on its way there or back. A hint
     /// as a refusal is. The number says how many more gateways may pass it on.
     Lost(GatewayId, u8),
@@ -154,8 +151,8 @@ impl Header {
             return Err(WireError::Malformed("a header is longer than what it says"));
         }
         if let Self::Segment(head) = &header {
-            if head.route.len() > MOST_HOPS {
-                return Err(WireError::Malformed("a route is too long"));
+            if !head.tree.is_sound() {
+                return Err(WireError::Malformed("a segment goes too far, or to nobody"));
             }
             if head.len as usize > SEGMENT + TAG {
                 return Err(WireError::Malformed("a segment is too long"));
@@ -177,11 +174,15 @@ impl Header {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tree::{MOST_GATEWAYS, MOST_HOPS};
     use super::*;
 
     fn head(hops: usize) -> SegmentHead {
         SegmentHead {
-            route: (0..hops).map(|_| GatewayId::generate()).collect(),
+            tree: {
+                let hops: Vec<_> = (0..hops).map(|_| GatewayId::generate()).collect();
+                Tree::along(&hops)
+            },
             stream: StreamId {
                 from: GatewayId::generate(),
                 number: u64::MAX,
@@ -197,13 +198,18 @@ mod tests {
     #[test]
     fn what_is_written_is_read_and_fits() {
         let stream = head(0).stream;
+        let mut widest = head(MOST_HOPS);
+        for _ in MOST_HOPS..MOST_GATEWAYS {
+            widest.tree.add(&[GatewayId::generate()]);
+        }
         for header in [
+            Header::Segment(widest),
             Header::Segment(head(0)),
             Header::Segment(head(MOST_HOPS)),
             Header::Credit(u32::MAX),
             Header::Ping(u64::MAX),
             Header::Pong(0),
-            Header::Refused(stream, Way::Request, Refusal::NotOpened),
+            Header::Refused(stream, Way::Request, Refusal::NotOpened, stream.from),
             Header::Lost(stream.from, 3),
             Header::Bye,
         ] {

@@ -8,6 +8,7 @@ pub mod handshake;
 pub mod header;
 pub mod replay;
 pub mod seal;
+pub mod tree;
 #[cfg(test)]
 mod tests;
 

@@ -1,9 +1,10 @@
 //! Sealing segments from one end of the way to the other. Relays carry them and open nothing.
 //!
-//! Each stream has a key of its own in each direction, derived from the data secret, both ends and
-//! the stream's number, which is never used again; the nonce is the segment's place and whether it
+//! Each stream has a key of its own in each direction, derived from the data secret, who asks, who
+//! replies and the stream's number, which is never used again; the nonce is the segment's place and whether it
 //! is the last (the STREAM construction, <https://eprint.iacr.org/2015/189>). So segments that are
-//! left out, repeated, reordered, cut off, of another stream or for another gateway do not open.
+//! left out, repeated, reordered, cut off or of another stream do not open. Whom a request is for is
+//! said inside.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::BytesMut;
@@ -23,7 +24,7 @@ const NONCE: usize = 12;
 pub struct Direction {
     /// The stream.
     pub stream: StreamId,
-    /// Whom its request is for.
+    /// Who replies; of a request nobody, for it may be for several.
     pub to: GatewayId,
     /// Which way.
     pub way: Way,
@@ -32,6 +33,28 @@ pub struct Direction {
 }
 
 impl Direction {
+    /// A request: of all that it is for.
+    #[must_use]
+    pub fn request(stream: StreamId, cipher: Cipher) -> Self {
+        Self {
+            stream,
+            to: GatewayId::NOBODY,
+            way: Way::Request,
+            cipher,
+        }
+    }
+
+    /// A reply of one gateway.
+    #[must_use]
+    pub fn reply(stream: StreamId, to: GatewayId, cipher: Cipher) -> Self {
+        Self {
+            stream,
+            to,
+            way: Way::Reply,
+            cipher,
+        }
+    }
+
     /// Whether a segment is sealed at all.
     fn seals(&self, index: u32) -> bool {
         self.cipher != Cipher::None || self.way == Way::Reply || index == 0

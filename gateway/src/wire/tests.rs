@@ -8,6 +8,7 @@ use super::fault::WireError;
 use super::frame::FrameReader;
 use super::handshake::{Agreed, Hello, Member};
 use super::header::{Cipher, Header, SegmentHead, StreamId, Way};
+use super::tree::Tree;
 use super::{SEGMENT, TAG};
 use crate::GatewayId;
 use crate::secret::MembershipSecret;
@@ -42,7 +43,7 @@ async fn pair() -> (Agreed, Agreed) {
 
 fn segment(len: usize) -> (Header, Vec<u8>) {
     let head = SegmentHead {
-        route: vec![GatewayId::generate()],
+        tree: Tree::along(&[GatewayId::generate()]),
         stream: StreamId {
             from: GatewayId::generate(),
             number: 1,

@@ -66,6 +66,7 @@ fn spec(from: &Path, to: &Path) -> TransferSpec {
             source: String::new(),
             destination: String::new(),
         },
+        renames: Vec::new(),
         filters: skyhaul_model::filter::FilterSpec::default(),
         compare: skyhaul_model::compare::Compare::default(),
         if_exists: skyhaul_model::compare::IfExists::default(),
@@ -151,10 +152,7 @@ impl Live {
         name.clone_into(&mut config.name);
         if name.starts_with("src") {
             config.peers = vec!["dst-1".to_owned()];
-            config.routes = vec![Route {
-                hops: config.peers.clone(),
-                weight: 1,
-            }];
+            config.routes = vec![Route::to_first(config.peers.clone())];
         } else {
             config.listen = Some("127.0.0.1:0".parse().unwrap());
         }

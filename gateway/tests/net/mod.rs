@@ -11,21 +11,30 @@ use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::serve::Destinations;
 use skyhaul_gateway::wire::handshake::Agreed;
 use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_gateway::{Compress, GatewayId, Node, RemoteStore, Route, Routes, Sealing};
+use skyhaul_gateway::{
+    Broadcast, Compress, GatewayId, Node, RemoteStore, Route, Routes, Sealing,
+};
+use skyhaul_model::keymap::Rename;
 use skyhaul_model::{Result, TransferId};
 use skyhaul_stores::Store;
+use skyhaul_stores::several::{Member, Several};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
 
-/// Always the same store.
-pub(crate) struct One(pub(crate) Arc<dyn Store>);
+/// The stores of a transfer's destinations, by their place among them. If there is one only, it is that
+/// of all.
+pub(crate) struct Stores(pub(crate) Vec<Arc<dyn Store>>);
 
 #[async_trait]
-impl Destinations for One {
-    async fn open(&self, _transfer: &TransferId, _destination: u32) -> Result<Arc<dyn Store>> {
-        Ok(Arc::clone(&self.0))
+impl Destinations for Stores {
+    async fn open(&self, _transfer: &TransferId, destination: u32) -> Result<Arc<dyn Store>> {
+        let store = match self.0.as_slice() {
+            [only] => Some(only),
+            several => several.get(destination as usize),
+        };
+        Ok(Arc::clone(store.unwrap()))
     }
 
     async fn room(&self, _bytes: u64) -> Result<Box<dyn Send>> {
@@ -53,6 +62,14 @@ pub(crate) struct Net {
     names: watch::Sender<HashMap<String, GatewayId>>,
 }
 
+/// What the destination of a number calls keys.
+pub(crate) fn renamed(number: u32) -> Rename {
+    Rename {
+        from: String::new(),
+        to: format!("{number}/"),
+    }
+}
+
 /// A connection: both ends.
 pub(crate) struct Wire(JoinHandle<()>, JoinHandle<()>);
 
@@ -73,13 +90,13 @@ impl Net {
         }
     }
 
-    fn node(&self, name: &str, data: bool, store: Option<Arc<dyn Store>>) -> Arc<Node> {
+    fn node(&self, name: &str, data: bool, stores: Option<Vec<Arc<dyn Store>>>) -> Arc<Node> {
         let identity = Identity {
             dataplane: "net".to_owned(),
             membership: self.membership.clone(),
             data: data.then(|| self.data.clone()),
         };
-        let destinations = store.map(|store| Arc::new(One(store)) as Arc<dyn Destinations>);
+        let destinations = stores.map(|stores| Arc::new(Stores(stores)) as Arc<dyn Destinations>);
         let node = Node::new(identity, destinations);
         self.names.send_modify(|names| {
             let _ = names.insert(name.to_owned(), node.id);
@@ -96,7 +113,12 @@ impl Net {
     }
 
     pub(crate) fn destination(&self, name: &str, store: Arc<dyn Store>) -> Arc<Node> {
-        self.node(name, true, Some(store))
+        self.destination_of(name, vec![store])
+    }
+
+    /// A gateway that writes to several destinations.
+    pub(crate) fn destination_of(&self, name: &str, stores: Vec<Arc<dyn Store>>) -> Arc<Node> {
+        self.node(name, true, Some(stores))
     }
 
     /// A member that knows another data secret.
@@ -139,6 +161,15 @@ impl Net {
         wire
     }
 
+    fn routes(&self, node: &Arc<Node>, ways: &[&[&str]]) -> Arc<Routes> {
+        let route = |hops: &&[&str]| {
+            let hops = hops.iter().map(|hop| (*hop).to_owned());
+            Route::to_first(hops.collect())
+        };
+        let routes = ways.iter().map(route).collect();
+        Arc::new(Routes::new(Arc::clone(node), routes, self.names.subscribe()))
+    }
+
     /// What a source sees of the destination over these ways.
     pub(crate) async fn remote(
         &self,
@@ -147,17 +178,36 @@ impl Net {
         cipher: Cipher,
         compress: Compress,
     ) -> RemoteStore {
-        let route = |hops: &&[&str]| Route {
-            hops: hops.iter().map(|hop| (*hop).to_owned()).collect(),
-            weight: 1,
-        };
-        let routes = ways.iter().map(route).collect();
-        let routes = Routes::new(Arc::clone(node), routes, self.names.subscribe());
+        let routes = self.routes(node, ways);
         let sealing = Sealing { cipher, compress };
         let id = TransferId::generate();
-        RemoteStore::open(Arc::new(routes), id, 0, sealing)
-            .await
-            .unwrap()
+        RemoteStore::open(routes, id, 0, sealing).await.unwrap()
+    }
+
+    /// What a source sees of several destinations: of each place its ways, and how many destinations
+    /// are there. The keys of each are under a folder of its number.
+    pub(crate) async fn broadcast(
+        &self,
+        node: &Arc<Node>,
+        places: &[(&[&[&str]], u32)],
+        sealing: Sealing,
+    ) -> Several {
+        let id = TransferId::generate();
+        let (mut remotes, mut members) = (Vec::new(), Vec::new());
+        for (ways, count) in places {
+            let routes = self.routes(node, ways);
+            for _ in 0..*count {
+                let (routes, number) = (Arc::clone(&routes), remotes.len() as u32);
+                let remote = RemoteStore::open(routes, id.clone(), number, sealing).await;
+                let store = Arc::new(remote.unwrap());
+                remotes.push(Arc::clone(&store));
+                members.push(Member {
+                    store,
+                    rename: renamed(number),
+                });
+            }
+        }
+        Several::over(members, Arc::new(Broadcast::new(id, sealing, remotes)))
     }
 
     /// The same where nothing may come of it within `time`.

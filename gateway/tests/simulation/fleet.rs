@@ -18,6 +18,7 @@ use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::world::{Stores as _, World};
 use skyhaul_gateway::{Compress, Route, run};
 use skyhaul_model::group::RangeId;
+use skyhaul_model::keymap::Rename;
 use skyhaul_model::parts::{PartPolicy, part_size};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::TransferSpec;
@@ -25,6 +26,9 @@ use skyhaul_model::{ErrorKind, HolderId, Pin, TransferId};
 use skyhaul_state::{
     ListCounts, NewGroup, Publication, SegmentStore as _, SqliteState, TransferState,
 };
+use skyhaul_stores::Store;
+use skyhaul_stores::open::joined;
+use skyhaul_stores::several::Several;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -104,7 +108,8 @@ fn folder() -> tempfile::TempDir {
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
         let dice = Dice::new(seed);
-        let spec = TransferSpec {
+        let copies = if dice.one_in(4) { dice.between(2, 3) } else { 1 };
+        let mut spec = TransferSpec {
             parts: PartPolicy {
                 threshold: 40_000,
                 part_size: 16_000,
@@ -112,11 +117,15 @@ impl Run {
             },
             ..skyhaul_state::suite::plain_spec()
         };
+        if copies > 1 {
+            spec.destinations = vec![spec.destinations[0].clone(); copies as usize];
+            spec.renames = (0..copies).map(rename).collect();
+        }
         let folder = folder();
         let state = SqliteState::open(folder.path().join("state.db")).unwrap();
         let buckets = Buckets {
             source: Bucket::default(),
-            destination: Bucket::default(),
+            destinations: (0..copies).map(|_| Bucket::default()).collect(),
             staged: dice.one_in(3),
             dice: dice.another(),
         };
@@ -132,7 +141,7 @@ impl Run {
             objects.insert(key, bytes);
         }
         let id = TransferId::generate();
-        let members = members(&dice, &id);
+        let members = members(&dice, &id, copies);
         let faults = faults(&dice, &members);
         Self {
             id,
@@ -153,8 +162,11 @@ impl Run {
     pub(crate) fn describe(&self) -> String {
         let names: Vec<_> = self.members.keys().collect();
         let (objects, staged) = (self.objects.len(), self.buckets.staged);
-        let faults = &self.faults;
-        format!("{names:?}, {objects} objects, staged: {staged}, faults: {faults:?}")
+        let (copies, faults) = (self.buckets.destinations.len(), &self.faults);
+        format!(
+            "{names:?}, {objects} objects, {copies} destinations, staged: {staged}, \
+             faults: {faults:?}"
+        )
     }
 
     /// Publishes all objects in groups of uneven sizes.
@@ -306,7 +318,7 @@ impl Run {
             let (meter, _failed) = Meter::new();
             let engine = Engine::new(EngineParts {
                 source: buckets.source(&spec, &id).await?,
-                destination: buckets.destination(&spec, &id, 0).await?,
+                destination: buckets.all(&spec, &id).await?,
                 state: Arc::new(FarState::new(state, dice, uncut)),
                 segments,
                 id,
@@ -330,19 +342,25 @@ impl Run {
         }
         let strange = self.strange.lock().unwrap();
         ensure(strange.is_empty(), format!("gateways failed: {strange:?}"))?;
-        let there = self.buckets.destination.objects();
-        for (key, bytes) in &self.objects {
-            match there.get(key) {
-                None => return Err(format!("{key} is not there")),
-                Some(found) => ensure(found == bytes, format!("{key} has other bytes"))?,
+        for (number, bucket) in (0..).zip(&self.buckets.destinations) {
+            let there = bucket.objects();
+            for (key, bytes) in &self.objects {
+                let key = match self.spec.renames.get(number) {
+                    Some(rename) => rename.key(key),
+                    None => key.clone(),
+                };
+                match there.get(&key) {
+                    None => return Err(format!("{key} is not there")),
+                    Some(found) => ensure(found == bytes, format!("{key} has other bytes"))?,
+                }
             }
+            ensure(
+                there.len() == self.objects.len(),
+                format!("{} objects", there.len()),
+            )?;
+            let open = bucket.open_uploads();
+            ensure(open == 0, format!("{open} uploads are left"))?;
         }
-        ensure(
-            there.len() == self.objects.len(),
-            format!("{} objects", there.len()),
-        )?;
-        let open = self.buckets.destination.open_uploads();
-        ensure(open == 0, format!("{open} uploads are left"))?;
         let progress = futures::executor::block_on(self.state.progress(&self.id));
         let progress = progress.map_err(|error| error.to_string())?;
         let (done, objects) = (progress.done, self.objects.len() as u64);
@@ -357,6 +375,22 @@ impl Run {
 }
 
 impl Buckets {
+    /// All destinations as one.
+    async fn all(
+        &self,
+        spec: &TransferSpec,
+        id: &TransferId,
+    ) -> skyhaul_model::Result<Arc<dyn Store>> {
+        let mut stores = Vec::new();
+        for number in 0..self.destinations.len() as u32 {
+            stores.push(self.destination(spec, id, number).await?);
+        }
+        Ok(match stores.as_slice() {
+            [only] => Arc::clone(only),
+            _ => Arc::new(Several::new(joined(spec, stores)?)),
+        })
+    }
+
     async fn destination_rules(
         &self,
         spec: &TransferSpec,
@@ -410,8 +444,17 @@ fn limits() -> Limits {
     }
 }
 
-/// One or two sources, a relay or none, one to three destinations.
-fn members(dice: &Dice, id: &TransferId) -> BTreeMap<String, Member> {
+/// What a destination calls keys, where there are several.
+fn rename(number: u64) -> Rename {
+    Rename {
+        from: String::new(),
+        to: format!("to{number}/"),
+    }
+}
+
+/// One or two sources, a relay or none, one to three destination gateways. Those may be at several
+/// places, each with some of the destinations.
+fn members(dice: &Dice, id: &TransferId, copies: u64) -> BTreeMap<String, Member> {
     let name = |kind: &str, count: u64| -> Vec<String> {
         (0..count).map(|number| format!("{kind}{number}")).collect()
     };
@@ -419,13 +462,17 @@ fn members(dice: &Dice, id: &TransferId) -> BTreeMap<String, Member> {
     let relays = name("relay", dice.below(2));
     let destinations = name("destination", dice.between(1, 3));
     let (membership, data) = (MembershipSecret::generate(), DataSecret::generate());
+    let places = dice.between(1, copies.min(destinations.len() as u64));
     let ways = |from: &[String]| {
-        let hops = |to: &String| [from, std::slice::from_ref(to)].concat();
-        let route = |to| Route {
-            hops: hops(to),
-            weight: 1,
+        let route = |(number, to): (u64, &String)| {
+            let hops = [from, std::slice::from_ref(to)].concat();
+            let of = (0..copies).filter(|copy| copy % places == number % places);
+            Route {
+                destinations: of.map(|copy| copy as u32).collect(),
+                ..Route::to_first(hops)
+            }
         };
-        destinations.iter().map(route).collect::<Vec<_>>()
+        (0..).zip(&destinations).map(route).collect::<Vec<_>>()
     };
     let next = if relays.is_empty() {
         &destinations

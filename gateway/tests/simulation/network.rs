@@ -45,11 +45,11 @@ impl Network for Simulated {
     }
 }
 
-/// The two buckets, and how the second shows what is written.
+/// The bucket that is read and those that are written, and how these show what is written.
 #[derive(Debug, Clone)]
 pub(crate) struct Buckets {
     pub(crate) source: Bucket,
-    pub(crate) destination: Bucket,
+    pub(crate) destinations: Vec<Bucket>,
     pub(crate) staged: bool,
     pub(crate) dice: Dice,
 }
@@ -76,8 +76,8 @@ impl Stores for Buckets {
         &self,
         _: &TransferSpec,
         _: &TransferId,
-        _: u32,
+        place: u32,
     ) -> Result<Arc<dyn Store>> {
-        Ok(self.open(&self.destination, Side::Destination))
+        Ok(self.open(&self.destinations[place as usize], Side::Destination))
     }
 }

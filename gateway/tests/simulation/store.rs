@@ -273,6 +273,7 @@ impl Store for BucketStore {
             key: key.to_owned(),
             token: UploadToken(token),
             initiated: None,
+            store: 0,
         };
         Ok(tokens.into_iter().map(open).collect())
     }

@@ -49,6 +49,7 @@ fn transfer(id: &TransferId) -> TransferInfo {
                     source: "p/".to_owned(),
                     destination: "p/".to_owned(),
                 },
+                renames: Vec::new(),
                 filters: skyhaul_model::filter::FilterSpec::default(),
                 compare: skyhaul_model::compare::Compare::default(),
                 if_exists: skyhaul_model::compare::IfExists::default(),

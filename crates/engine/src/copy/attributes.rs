@@ -18,7 +18,7 @@ pub(crate) fn for_destination(
     // An object store's metadata may hold the time of the file that it once was.
     let carried = match engine.source.capabilities().mtime {
         MtimeSupport::Metadata => mtime::of(&source),
-        MtimeSupport::Native => None,
+        MtimeSupport::Native | MtimeSupport::Both => None,
     };
     if source.content_type.is_none() && !engine.source.capabilities().attributes {
         source.content_type = mime_guess::from_path(key).first_raw().map(str::to_owned);
@@ -35,7 +35,7 @@ pub(crate) fn for_destination(
     }
     // Object stores carry the time in the metadata, or not at all.
     let mtime = match engine.destination.capabilities().mtime {
-        MtimeSupport::Native => Some(carried.unwrap_or(info.mtime)),
+        MtimeSupport::Native | MtimeSupport::Both => Some(carried.unwrap_or(info.mtime)),
         MtimeSupport::Metadata => None,
     };
     (attributes, mtime)

@@ -341,7 +341,7 @@ fn is_not_offered(error: &Error) -> bool {
 
 /// Aborts the upload that a dead run may have created without recording its token: one that was
 /// not there before the intent, began within a creation's time of it, and has no parts. Where more
-/// than one fits, none is touched: it might be a stranger's.
+/// than one fits at a store, none is touched there: it might be a stranger's.
 pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result<()> {
     let key = &row.key.key;
     if row.strangers.iter().any(|token| token == UNKNOWN) {
@@ -360,7 +360,7 @@ pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result
                 begun >= row.intended - skew && begun <= row.intended + CREATION + skew
             })
     };
-    let mut empty = Vec::new();
+    let mut empty: BTreeMap<u32, Vec<UploadToken>> = BTreeMap::new();
     for upload in open.into_iter().filter(ours) {
         if engine
             .destination
@@ -368,19 +368,19 @@ pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result
             .await?
             .is_empty()
         {
-            empty.push(upload.token);
+            empty.entry(upload.store).or_default().push(upload.token);
         }
     }
-    match empty.as_slice() {
-        [token] => engine.destination.abort_upload(key, token).await,
-        [] => Ok(()),
-        several => {
+    for tokens in empty.values() {
+        if let [token] = tokens.as_slice() {
+            engine.destination.abort_upload(key, token).await?;
+        } else {
             tracing::warn!(
                 key,
-                uploads = several.len(),
+                uploads = tokens.len(),
                 "several open uploads could be of an interrupted run; none is aborted"
             );
-            Ok(())
         }
     }
+    Ok(())
 }

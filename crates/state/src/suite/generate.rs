@@ -485,6 +485,7 @@ fn spec(variant: u64) -> TransferSpec {
             source: String::new(),
             destination: String::new(),
         },
+        renames: Vec::new(),
         filters: skyhaul_model::filter::FilterSpec::default(),
         compare: skyhaul_model::compare::Compare::default(),
         if_exists: skyhaul_model::compare::IfExists::default(),

@@ -280,6 +280,7 @@ pub(super) fn find(disk: &Disk, key: &str) -> Result<Vec<OpenUpload>> {
             key: key.to_owned(),
             token,
             initiated,
+            store: 0,
         });
     }
     Ok(found)

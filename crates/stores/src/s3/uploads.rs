@@ -101,6 +101,7 @@ impl Bucket {
                         key: name.to_owned(),
                         token: UploadToken(id.to_owned()),
                         initiated: upload.initiated().map(|time| timestamp(Some(time))),
+                        store: 0,
                     }),
                     (Some(name), _) => beyond |= name > key,
                     _ => {}
