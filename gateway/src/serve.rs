@@ -11,7 +11,7 @@ use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use skyhaul_model::{Error, ErrorKind, Fault, Result, Side, TransferId};
-use skyhaul_stores::several::{self, fed, tee};
+use skyhaul_stores::several::{self, Stop, fed, tee};
 use skyhaul_stores::Store;
 use tokio::sync::mpsc;
 
@@ -243,11 +243,20 @@ async fn at_each(
         }
     };
     let shared = Arc::new(Shared(Arc::clone(host))) as Arc<dyn Destinations>;
-    let (bodies, feed) = tee(body, targets.len());
+    let stop = &Stop::default();
+    let (bodies, feed) = tee(body, targets.len(), stop);
+    let is_streamed = matches!(call, Call::StreamPart { .. });
     let each = targets.iter().zip(stores).zip(bodies);
     let calls = each.map(|((target, store), body)| {
         let (call, shared) = (call.clone().at(target), &shared);
-        async move { at_one(&store?, shared, call, body).await }
+        async move {
+            let done = at_one(&store?, shared, call, body).await;
+            if is_streamed && done.is_err() {
+                // All are asked again then.
+                stop.stop();
+            }
+            done
+        }
     });
     let replies = fed(join_all(calls), feed).await;
     let replies = replies.into_iter();

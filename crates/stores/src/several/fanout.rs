@@ -9,8 +9,8 @@ use skyhaul_model::Result;
 use skyhaul_model::capabilities::MtimeSupport;
 use skyhaul_model::outcome::PartReceipt;
 
-use super::tee::{fed, tee};
 use super::Member;
+use super::tee::{Stop, fed, tee};
 use crate::store::{PartStream, PartWrite, PutReceipt, PutRequest, Store, UploadToken};
 
 /// An object with an upload at each store.
@@ -118,7 +118,8 @@ impl Fanout for Each {
         key: Key<'_>,
         part: PartStream,
     ) -> Vec<Result<PartReceipt>> {
-        let (bodies, feed) = tee(part.body, members.len());
+        let stop = &Stop::default();
+        let (bodies, feed) = tee(part.body, members.len(), stop);
         let each = members.iter().zip(key.tokens).zip(bodies);
         let writes = each.map(|((member, token), body)| async move {
             let part = PartStream {
@@ -129,7 +130,11 @@ impl Fanout for Each {
                 algorithm: part.algorithm,
             };
             let key = member.key(key.key);
-            member.store.stream_part(&key, token, part).await
+            let written = member.store.stream_part(&key, token, part).await;
+            if written.is_err() {
+                stop.stop();
+            }
+            written
         });
         fed(join_all(writes), feed).await
     }

@@ -9,6 +9,7 @@ use skyhaul_model::capabilities::{Capabilities, MtimeSupport, PartRules};
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Result, Side};
 
+use super::tee::is_stopped;
 use crate::store::{PutReceipt, Staged, UploadToken};
 
 /// What can be done at all of them.
@@ -121,9 +122,22 @@ fn same_checksum<'a>(
     Ok(Some(first))
 }
 
+/// What all confirmed, or why one did not.
+fn all<T>(each: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (mut all, mut failed) = (Vec::with_capacity(each.len()), None);
+    for one in each {
+        match one {
+            Ok(one) => all.push(one),
+            Err(error) if failed.as_ref().is_none_or(is_stopped) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    failed.map_or(Ok(all), Err)
+}
+
 /// What was confirmed of a whole object.
 pub(super) fn put(each: Vec<Result<PutReceipt>>) -> Result<PutReceipt> {
-    let each: Vec<PutReceipt> = each.into_iter().collect::<Result<_>>()?;
+    let each = all(each)?;
     if each.is_empty() {
         return Err(lacking());
     }
@@ -149,7 +163,7 @@ pub(super) fn staged(staged: &Staged) -> Result<Vec<PutReceipt>> {
 
 /// What was confirmed of a part.
 pub(super) fn part(each: Vec<Result<PartReceipt>>) -> Result<PartReceipt> {
-    let each: Vec<PartReceipt> = each.into_iter().collect::<Result<_>>()?;
+    let each = all(each)?;
     let (number, size) = each.first().map(|one| (one.number, one.size)).ok_or_else(lacking)?;
     let etags: Vec<_> = each.iter().map(|one| one.etag.clone()).collect();
     let checksum = same_checksum(each.iter().map(|one| one.checksum.as_ref()))?.cloned();

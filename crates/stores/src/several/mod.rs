@@ -15,7 +15,7 @@ use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result, Side};
 
 pub use self::fanout::{Each, Fanout, Key};
-pub use self::tee::{fed, tee};
+pub use self::tee::{Stop, fed, tee};
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
     ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
