@@ -60,12 +60,38 @@ impl Path {
 }
 
 /// A gateway that is asked.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Asked {
     /// Over which way.
     pub(crate) path: Path,
     /// For which destinations.
     pub(crate) targets: Vec<Target>,
+    /// Held until the body is sent.
+    pub(crate) slot: Option<Slot>,
+}
+
+/// A body's slot on a link.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    link: Arc<Link>,
+    node: Arc<Node>,
+}
+
+impl Slot {
+    /// A slot of a link, if it has one.
+    pub(crate) fn take(node: &Arc<Node>, link: &Arc<Link>) -> Option<Self> {
+        link.begin_sending().then(|| Self {
+            link: Arc::clone(link),
+            node: Arc::clone(node),
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.link.end_sending();
+        self.node.changed();
+    }
 }
 
 /// The error of a call that did not get through, or whose reply did not.
@@ -110,7 +136,9 @@ impl Node {
         }
         let ways = asked.iter().map(|one| {
             let link = branches.iter().map(|branch| &branch.link);
-            let link = link.clone().find(|link| one.path.hops.first() == Some(&link.peer));
+            let link = link
+                .clone()
+                .find(|link| one.path.hops.first() == Some(&link.peer));
             (link.map_or(&one.path.link, |link| link), &one.path.hops)
         });
         let (began, inboxes) = self.begin(&ways.collect::<Vec<_>>());
@@ -119,6 +147,7 @@ impl Node {
             number,
         };
         let sent = Mutex::new(None);
+        let mut slots = Vec::new();
         let mut ends = Vec::with_capacity(asked.len());
         let mut receiving = Vec::with_capacity(asked.len());
         for ((number, one), inbox) in (began.first..).zip(asked).zip(inboxes) {
@@ -128,6 +157,7 @@ impl Node {
             let back = Direction::reply(stream(number), *gateway, sealing.cipher);
             let opener = Opener::new(secret, back).map_err(broken)?;
             receiving.push(receive(opener, inbox, &sent));
+            slots.extend(one.slot);
             ends.push(End {
                 gateway: *gateway,
                 number,
@@ -158,7 +188,10 @@ impl Node {
             },
         };
         let receiving = join_all(receiving);
-        let sending = out.send_all(&request, body, sealing.compress);
+        let sending = async {
+            let _slots = slots;
+            out.send_all(&request, body, sealing.compress).await
+        };
         tokio::pin!(receiving, sending);
         tokio::select! {
             biased;

@@ -50,7 +50,10 @@ impl Broadcast {
         let mut places: Vec<Place> = Vec::new();
         for (destination, remote) in remotes.iter().enumerate() {
             let routes = remote.routes();
-            match places.iter_mut().find(|place| Arc::ptr_eq(&place.routes, routes)) {
+            match places
+                .iter_mut()
+                .find(|place| Arc::ptr_eq(&place.routes, routes))
+            {
                 Some(place) => place.destinations.push(destination),
                 None => places.push(Place {
                     routes: Arc::clone(routes),
@@ -95,7 +98,9 @@ impl Broadcast {
             }
             if replies.iter().all(Option::is_some) {
                 let each = replies.into_iter();
-                return each.map(|reply| reply.unwrap_or_else(|| Err(confused()))).collect();
+                return each
+                    .map(|reply| reply.unwrap_or_else(|| Err(confused())))
+                    .collect();
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -128,16 +133,18 @@ impl Broadcast {
                 None => replies.extend(here.into_iter().map(|at| (at, Err(unreachable())))),
             }
         }
-        let asked = chosen.iter().map(|(way, here)| Asked {
+        let asked = chosen.iter_mut().map(|(way, here)| Asked {
             path: way.path.clone(),
             targets: here.iter().map(|at| targets[*at].clone()).collect(),
+            slot: way.slot.take(),
         });
+        let asked: Vec<Asked> = asked.collect();
         let Some((first, _)) = chosen.first() else {
             return replies;
         };
         let node = first.routes().node();
         let call = (self.transfer.clone(), call.clone());
-        let each = match node.ask(asked.collect(), self.sealing, call, Some(body)).await {
+        let each = match node.ask(asked, self.sealing, call, Some(body)).await {
             Ok(each) => each,
             Err(error) => {
                 let fault = Fault::from(error);
@@ -253,7 +260,10 @@ impl Fanout for Broadcast {
         };
         let targets = self.targets(members, Some(key.tokens));
         let asked = self.ask(&targets, &call, &part.payload).await;
-        asked.into_iter().map(|reply| reply.and_then(part_of)).collect()
+        asked
+            .into_iter()
+            .map(|reply| reply.and_then(part_of))
+            .collect()
     }
 
     async fn stream_part(
@@ -279,7 +289,9 @@ impl Fanout for Broadcast {
         let waiting = vec![true; targets.len()];
         let deadline = Instant::now() + PATIENCE;
         let body = Body::Stream(body);
-        let mut asked = self.ask_once(&targets, &waiting, &call, body, deadline).await;
+        let mut asked = self
+            .ask_once(&targets, &waiting, &call, body, deadline)
+            .await;
         asked.sort_unstable_by_key(|(destination, _)| *destination);
         let sent = lock(&hasher).take().map(Hasher::finish);
         let written = asked.into_iter().map(|(at, reply)| {

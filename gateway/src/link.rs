@@ -42,6 +42,10 @@ const MOST_CREDIT: usize = 1 << 30;
 /// Short frames that wait to be written, at most: a peer that makes us answer and does not read.
 const MOST_WAITING: usize = 4_096;
 
+/// Bodies that are sent over a link at the same time. More wait for whichever link has room first: what
+/// is begun on a link stays there, however slow it is.
+const MOST_SENDING: usize = 2;
+
 /// The credit that a segment takes.
 fn cost(len: u32) -> u32 {
     len + HEAD_COST
@@ -85,6 +89,7 @@ pub(crate) struct Link {
     /// What the peer allowed to be under way to it.
     allowed: usize,
     waiting: AtomicUsize,
+    sending: AtomicUsize,
     gathered: AtomicU32,
     /// What the peer has sent and got no credit back for.
     under_way: AtomicU32,
@@ -126,6 +131,7 @@ impl Link {
             credit: Semaphore::new(allowed),
             allowed,
             waiting: AtomicUsize::new(0),
+            sending: AtomicUsize::new(0),
             gathered: AtomicU32::new(0),
             under_way: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -172,10 +178,30 @@ impl Link {
         }
     }
 
-    /// How much there is to be sent before something new: first who waits, then bytes under way.
-    pub(crate) fn load(&self) -> (usize, usize) {
+    /// Takes a body's slot, if there is one.
+    pub(crate) fn begin_sending(&self) -> bool {
+        let more = |sending: usize| (sending < MOST_SENDING).then_some(sending + 1);
+        let began = (self.sending).fetch_update(Ordering::AcqRel, Ordering::Acquire, more);
+        began.is_ok()
+    }
+
+    /// Gives it back.
+    pub(crate) fn end_sending(&self) {
+        self.sending.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether another body may be sent.
+    pub(crate) fn has_slot(&self) -> bool {
+        self.sending.load(Ordering::Acquire) < MOST_SENDING
+    }
+
+    /// How much there is to be sent before something new: first bodies, then who waits, then bytes under
+    /// way.
+    pub(crate) fn load(&self) -> (usize, usize, usize) {
         let room = self.credit.available_permits();
-        (self.waiting.load(Ordering::Relaxed), MOST_CREDIT - room)
+        let sending = self.sending.load(Ordering::Acquire);
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        (sending, waiting, MOST_CREDIT - room)
     }
 
     /// Bytes of segments that were sent and that came.

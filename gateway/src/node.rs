@@ -200,7 +200,7 @@ impl Node {
         link.run(&agreed, stream, outbox, self).await
     }
 
-    fn changed(&self) {
+    pub(crate) fn changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 

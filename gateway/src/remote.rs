@@ -163,19 +163,22 @@ impl RemoteStore {
 
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
         let chosen = self.routes.find(call.len(), &[], deadline).await;
-        let chosen = chosen.ok_or_else(unreachable)?;
+        let mut chosen = chosen.ok_or_else(unreachable)?;
         let node = self.routes.node();
         trace::takes(chosen.hops());
         let asked = Asked {
             path: chosen.path.clone(),
             targets: vec![Target::only(self.destination)],
+            slot: chosen.slot.take(),
         };
         let call = (self.transfer.clone(), call);
         let asked = node.ask(vec![asked], self.sealing, call, body).await;
         let reply = asked.and_then(|mut each| each.pop().unwrap_or_else(|| Err(confused())));
         match reply {
             Ok(mut replies) => {
-                let reply = replies.pop().unwrap_or_else(|| Reply::Failed(confused().into()));
+                let reply = replies
+                    .pop()
+                    .unwrap_or_else(|| Reply::Failed(confused().into()));
                 accepted(reply)
             }
             Err(error) => {

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::GatewayId;
-use crate::ask::Path;
+use crate::ask::{Path, Slot};
 use crate::node::Node;
 
 /// A way that failed is the last choice for this long.
@@ -74,6 +74,8 @@ pub struct Routes {
 /// A way that was chosen, for so many bytes.
 pub(crate) struct Chosen<'a> {
     pub(crate) path: Path,
+    /// On its first link, for a body.
+    pub(crate) slot: Option<Slot>,
     routes: &'a Routes,
     lane: &'a Lane,
     bytes: u64,
@@ -137,20 +139,33 @@ impl Routes {
     }
 
     /// The way that has the least under way for its weight, of those that can be used; first those that
-    /// share most edges with one of the ways of `beside`.
+    /// share most edges with one of the ways of `beside`. What has a body takes a slot of its link,
+    /// unless it goes beside others: two that wait for each other's slots would wait for ever.
     fn choose(&self, bytes: u64, beside: &[Path]) -> Option<Chosen<'_>> {
         let now = self.now();
+        let takes_slot = bytes > 0 && beside.is_empty();
         let usable = self.lanes.iter().filter_map(|lane| {
             let path = self.path(lane)?;
+            if takes_slot && !path.link.has_slot() {
+                return None;
+            }
             let resting = lane.rested.load(Ordering::Relaxed) > now;
             let shared = beside.iter().map(|other| path.shares(other)).max();
             let load = lane.under_way.load(Ordering::Relaxed) / u64::from(lane.route.weight.max(1));
             Some(((resting, Reverse(shared), load), lane, path))
         });
         let (_, lane, path) = usable.min_by_key(|(order, _, _)| *order)?;
+        let slot = if takes_slot {
+            Some(Slot::take(&self.node, &path.link)?)
+        } else {
+            None
+        };
+        // So that ways share what costs nothing, too.
+        let bytes = bytes + 1_024;
         lane.under_way.fetch_add(bytes, Ordering::Relaxed);
         Some(Chosen {
             path,
+            slot,
             routes: self,
             lane,
             bytes,
@@ -164,8 +179,6 @@ impl Routes {
         beside: &[Path],
         deadline: Instant,
     ) -> Option<Chosen<'_>> {
-        // So that ways share what costs nothing, too.
-        let bytes = bytes + 1_024;
         let (mut links, mut names) = (self.node.changes(), self.names.clone());
         let changed = async {
             loop {

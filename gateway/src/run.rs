@@ -284,7 +284,10 @@ async fn destination(
     for index in 0..row.spec.destinations.len() as u32 {
         let mut ways = config.routes.clone();
         ways.retain(|route| route.destinations.contains(&index));
-        let first = config.routes.iter().find(|route| route.destinations.contains(&index));
+        let first = config
+            .routes
+            .iter()
+            .find(|route| route.destinations.contains(&index));
         let all = first.map(|route| &route.destinations);
         let all = all.ok_or_else(|| Error::invalid("a destination has no route"))?;
         if ways.iter().any(|route| route.destinations != *all) {
@@ -306,7 +309,9 @@ async fn destination(
     if let [only] = stores.as_slice() {
         return Ok(Arc::clone(only) as Arc<dyn Store>);
     }
-    let each = stores.iter().map(|store| Arc::clone(store) as Arc<dyn Store>);
+    let each = stores
+        .iter()
+        .map(|store| Arc::clone(store) as Arc<dyn Store>);
     let members = open::joined(&row.spec, each.collect())?;
     let broadcast = Broadcast::new(row.id.clone(), sealing, stores);
     Ok(Arc::new(Several::over(members, Arc::new(broadcast))))

@@ -11,8 +11,8 @@ use futures::future::join_all;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt as _, TryStreamExt as _};
 use skyhaul_model::{Error, ErrorKind, Fault, Result, Side, TransferId};
-use skyhaul_stores::several::{self, Stop, fed, tee};
 use skyhaul_stores::Store;
+use skyhaul_stores::several::{self, Stop, fed, tee};
 use tokio::sync::mpsc;
 
 use crate::GatewayId;
@@ -160,7 +160,9 @@ async fn answer(
         return Err(WireError::Malformed("a request is for others"));
     };
     if end.targets.is_empty() || end.targets.len() > several::MOST {
-        return Err(WireError::Malformed("a request names no destinations, or too many"));
+        return Err(WireError::Malformed(
+            "a request names no destinations, or too many",
+        ));
     }
     let first = (!segment.is_empty()).then_some(segment);
     let body = stream_of(first, Rest { opener, inbox });
@@ -216,7 +218,9 @@ async fn at_each(
     call: Call,
     body: BoxStream<'static, Result<Bytes>>,
 ) -> Vec<Reply> {
-    let opened = targets.iter().map(|target| host.open(transfer, target.destination));
+    let opened = targets
+        .iter()
+        .map(|target| host.open(transfer, target.destination));
     let stores = join_all(opened).await;
     if let [target] = targets {
         let reply = match stores.into_iter().next() {

@@ -153,7 +153,9 @@ impl Store for Pair {
         number: u32,
         range: (u64, u64),
     ) -> Result<PartReceipt> {
-        self.first().copy_part(key, token, source, number, range).await
+        self.first()
+            .copy_part(key, token, source, number, range)
+            .await
     }
 }
 
@@ -246,11 +248,15 @@ async fn to_several(cipher: Cipher, chain: bool) -> Fixture {
     };
     let all = [several().await, several().await];
     let keep = Keep(directory, wires, vec![source, relay, near, far]);
-    fixture_of(all, || folders.iter().map(|root| open(root)).collect(), keep)
+    fixture_of(
+        all,
+        || folders.iter().map(|root| open(root)).collect(),
+        keep,
+    )
 }
 
 /// Three destinations that this process writes to itself.
-async fn without_gateways() -> Fixture {
+fn without_gateways() -> std::future::Ready<Fixture> {
     let (directory, root, folders) = folders();
     let open = opener(TransferId::generate());
     let several = || {
@@ -262,7 +268,7 @@ async fn without_gateways() -> Fixture {
     };
     let keep = Keep(directory, Vec::new(), Vec::new());
     let near = || folders.iter().map(|root| open(root)).collect();
-    fixture_of([several(), several()], near, keep)
+    std::future::ready(fixture_of([several(), several()], near, keep))
 }
 
 mod aes_and_lz4 {
@@ -301,8 +307,8 @@ mod several_in_a_chain_in_clear {
 }
 
 mod several_without_gateways {
-    async fn fixture() -> skyhaul_stores::conformance::Fixture {
-        super::without_gateways().await
+    fn fixture() -> std::future::Ready<skyhaul_stores::conformance::Fixture> {
+        super::without_gateways()
     }
     skyhaul_stores::conformance_tests!(fixture);
 }

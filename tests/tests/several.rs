@@ -163,9 +163,18 @@ fn several_destinations_are_finished_after_a_kill() {
 fn several_destinations_survive_what_one_refuses_for_a_while() {
     let bench = Bench::new();
     bench.fill(23 * MIB, 50);
-    let storm = |op, times| Rule::on(op).key("two/").at_most(times).fault(Fault::InternalError);
-    let plan = Plan::new(1).rule(storm(Op::Put, 5)).rule(storm(Op::UploadPart, 3));
-    let plan = plan.rule(storm(Op::CreateUpload, 1)).rule(storm(Op::Complete, 1));
+    let storm = |op, times| {
+        Rule::on(op)
+            .key("two/")
+            .at_most(times)
+            .fault(Fault::InternalError)
+    };
+    let plan = Plan::new(1)
+        .rule(storm(Op::Put, 5))
+        .rule(storm(Op::UploadPart, 3));
+    let plan = plan
+        .rule(storm(Op::CreateUpload, 1))
+        .rule(storm(Op::Complete, 1));
     bench.bench.destination().set_plan(plan);
     bench.assert_whole(&bench.copy(&[FLAGS]));
 }
@@ -173,7 +182,10 @@ fn several_destinations_survive_what_one_refuses_for_a_while() {
 #[test]
 fn several_destinations_tell_what_one_lacks() {
     let bench = Bench::new();
-    bench.pair().source.write(&[("d/a", Body::new(1, 10)), ("d/b", Body::new(2, 10))]);
+    bench
+        .pair()
+        .source
+        .write(&[("d/a", Body::new(1, 10)), ("d/b", Body::new(2, 10))]);
     bench.disk.tree().directory("a");
     let ended = bench.copy(&[FLAGS]);
     ended.assert_code(1);
@@ -231,9 +243,15 @@ fn several_destinations_that_would_harm_each_other_are_refused() {
         assert!(ended.stderr.contains(why), "{why}: {ended}");
     };
     refused(&[uri("x"), uri("x/")], &[], "two destinations are the same");
-    refused(&[uri("x"), uri("x/y")], &[], "one destination is inside another");
+    refused(
+        &[uri("x"), uri("x/y")],
+        &[],
+        "one destination is inside another",
+    );
     refused(&[uri("x"), uri("y")], &["--if-exists", "skip"], "overwrite");
-    let many: Vec<_> = (0..9).map(|n| pair.destination.uri(&n.to_string())).collect();
+    let many: Vec<_> = (0..9)
+        .map(|n| pair.destination.uri(&n.to_string()))
+        .collect();
     refused(&many, &[], "9 destinations are too many");
     assert!(pair.destination.keys().is_empty());
 }

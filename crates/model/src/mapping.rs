@@ -240,7 +240,10 @@ fn overlap(recursive: bool, first: (&Location, &str), second: (&Location, &str))
         return (false, false);
     }
     match one.scheme {
-        Scheme::S3 if recursive => (one_key.starts_with(other_key), other_key.starts_with(one_key)),
+        Scheme::S3 if recursive => (
+            one_key.starts_with(other_key),
+            other_key.starts_with(one_key),
+        ),
         Scheme::S3 => (one_key == other_key, one_key == other_key),
         Scheme::Local => {
             let (one, other) = (plain(&one.path, one_key), plain(&other.path, other_key));
@@ -259,7 +262,9 @@ fn overlap(recursive: bool, first: (&Location, &str), second: (&Location, &str))
 pub fn renames(plans: &[CopyPlan]) -> Option<(KeyMap, Vec<Rename>)> {
     let mut keys = plans.first()?.keys.clone();
     if let KeyMap::Prefix { destination, .. } = &mut keys
-        && plans.iter().any(|plan| plan.keys.destination_prefix().is_empty())
+        && plans
+            .iter()
+            .any(|plan| plan.keys.destination_prefix().is_empty())
     {
         // Who has no prefix has no marker of it either: then none is copied.
         destination.clear();

@@ -84,7 +84,9 @@ pub async fn destination(
 /// What all destinations of a transfer are as one.
 pub fn joined(spec: &TransferSpec, stores: Vec<Arc<dyn Store>>) -> Result<Vec<Member>> {
     if stores.len() != spec.renames.len() {
-        return Err(Error::invalid("the transfer has no keys for each destination"));
+        return Err(Error::invalid(
+            "the transfer has no keys for each destination",
+        ));
     }
     let renames = spec.renames.iter().cloned();
     let member = |(store, rename)| Member { store, rename };

@@ -47,8 +47,8 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
         .hint("the folder is empty"));
     }
     let plans: Vec<CopyPlan> = planned.iter().map(|one| one.plan.clone()).collect();
-    let (keys, renames) = mapping::renames(&plans)
-        .ok_or_else(|| Error::invalid("no destination is given"))?;
+    let (keys, renames) =
+        mapping::renames(&plans).ok_or_else(|| Error::invalid("no destination is given"))?;
     let source = Endpoint {
         location: plans[0].source.clone(),
         ..source
@@ -165,7 +165,9 @@ async fn one(
 /// Refuses destinations that would overwrite each other's objects.
 fn refuse_shared(planned: &[Planned]) -> Result<()> {
     for (count, one) in planned.iter().enumerate() {
-        let of_one_place = planned[..count].iter().filter(|other| other.place == one.place);
+        let of_one_place = planned[..count]
+            .iter()
+            .filter(|other| other.place == one.place);
         for other in of_one_place {
             mapping::refuse_shared(&other.real, &one.real)?;
         }

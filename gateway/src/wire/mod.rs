@@ -8,9 +8,9 @@ pub mod handshake;
 pub mod header;
 pub mod replay;
 pub mod seal;
-pub mod tree;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 
 /// The protocol's version. A peer of another is refused.
 pub const VERSION: u8 = 1;

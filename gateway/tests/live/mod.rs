@@ -1,10 +1,12 @@
 //! A source and a destination gateway of a real transfer between two folders, in this process.
-#![allow(clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used)] // not every binary of tests uses all
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skyhaul_engine::copy::complete;
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::listing::pool;
 use skyhaul_engine::meter::Meter;
@@ -14,6 +16,7 @@ use skyhaul_gateway::control::ControlConfig;
 use skyhaul_gateway::orders::Orders;
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
+use skyhaul_gateway::world::{Network, Real, World};
 use skyhaul_gateway::{Compress, Route, run};
 use skyhaul_model::filter::Filters;
 use skyhaul_model::keymap::KeyMap;
@@ -102,7 +105,10 @@ impl Live {
         let (id, spec) = (TransferId::generate(), spec(&from, &to));
         state.submit(&id, &spec).await.unwrap();
         let segments = folder.path().join("segments");
-        list(&state, &id, &spec, &segments).await;
+        let engine = engine(&state, &id, &spec, &segments).await;
+        let filters = Filters::compile(&spec.filters, spec.now).unwrap();
+        let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
+        pool::run(&engine, filters, feed).await.unwrap();
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
             .await
             .unwrap();
@@ -170,6 +176,45 @@ impl Live {
         }
     }
 
+    /// Starts a gateway in a network of its own, which has the state at hand: a source that connects to
+    /// `peers`, or a destination that listens.
+    pub(crate) fn start_in<N: Network>(
+        &self,
+        network: N,
+        name: &str,
+        (peers, connections): (&[&str], usize),
+        listen: Option<SocketAddr>,
+    ) -> Running {
+        let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        let route = |to: &String| Route::to_first(vec![to.clone()]);
+        let config = Config {
+            name: name.to_owned(),
+            listen,
+            routes: peers.iter().map(route).collect(),
+            peers,
+            connections,
+            limits: LimitsConfig {
+                transfers: 2 * connections,
+                ..self.base.limits
+            },
+            ..self.base.clone()
+        };
+        let segments = Segments::open(config.segments.as_ref().unwrap()).unwrap();
+        let world = World {
+            state: Arc::clone(&self.state) as Arc<dyn TransferState>,
+            segments: Some(Arc::new(segments)),
+            stores: Arc::new(Real),
+            network,
+        };
+        let orders = Orders::default();
+        let ended = tokio::spawn(run::run_in(world, config, orders.clone()));
+        Running {
+            orders,
+            token: Token::generate(),
+            ended,
+        }
+    }
+
     /// Where the control API of a gateway is, as the state tells.
     pub(crate) async fn control(&self, name: &str) -> ControlAddress {
         eventually("a gateway tells where its control API is", async || {
@@ -178,6 +223,14 @@ impl Live {
             row.control
         })
         .await
+    }
+
+    /// Completes what gateways have put off, as the command does.
+    pub(crate) async fn complete(&self) {
+        let row = self.state.transfer(&self.id).await.unwrap();
+        let segments = self.base.segments.as_ref().unwrap();
+        let engine = engine(&self.state, &self.id, &row.spec, segments).await;
+        complete::sweep(&engine).await.unwrap();
     }
 
     /// Asserts that all has arrived.
@@ -198,10 +251,16 @@ impl Live {
     }
 }
 
-async fn list(state: &Arc<SqliteState>, id: &TransferId, spec: &TransferSpec, segments: &Path) {
+/// The engine of the command, which lists and completes.
+async fn engine(
+    state: &Arc<SqliteState>,
+    id: &TransferId,
+    spec: &TransferSpec,
+    segments: &Path,
+) -> Arc<Engine> {
     let (source, destination) = open::both(spec, id).await.unwrap();
     let (meter, _failures) = Meter::new();
-    let engine = Arc::new(Engine::new(EngineParts {
+    Arc::new(Engine::new(EngineParts {
         id: id.clone(),
         spec: spec.clone(),
         state: Arc::clone(state) as Arc<dyn TransferState>,
@@ -223,10 +282,7 @@ async fn list(state: &Arc<SqliteState>, id: &TransferId, spec: &TransferSpec, se
         meter: Arc::new(meter),
         cancel: CancellationToken::new(),
         service_copy: ServiceCopy::Off,
-    }));
-    let filters = Filters::compile(&spec.filters, spec.now).unwrap();
-    let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
-    pool::run(&engine, filters, feed).await.unwrap();
+    }))
 }
 
 /// Asks again and again until something has come.

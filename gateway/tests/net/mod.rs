@@ -11,9 +11,7 @@ use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::serve::Destinations;
 use skyhaul_gateway::wire::handshake::Agreed;
 use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_gateway::{
-    Broadcast, Compress, GatewayId, Node, RemoteStore, Route, Routes, Sealing,
-};
+use skyhaul_gateway::{Broadcast, Compress, GatewayId, Node, RemoteStore, Route, Routes, Sealing};
 use skyhaul_model::keymap::Rename;
 use skyhaul_model::{Result, TransferId};
 use skyhaul_stores::Store;
@@ -167,7 +165,11 @@ impl Net {
             Route::to_first(hops.collect())
         };
         let routes = ways.iter().map(route).collect();
-        Arc::new(Routes::new(Arc::clone(node), routes, self.names.subscribe()))
+        Arc::new(Routes::new(
+            Arc::clone(node),
+            routes,
+            self.names.subscribe(),
+        ))
     }
 
     /// What a source sees of the destination over these ways.

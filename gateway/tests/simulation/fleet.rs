@@ -108,7 +108,11 @@ fn folder() -> tempfile::TempDir {
 impl Run {
     pub(crate) fn new(seed: u64) -> Self {
         let dice = Dice::new(seed);
-        let copies = if dice.one_in(4) { dice.between(2, 3) } else { 1 };
+        let copies = if dice.one_in(4) {
+            dice.between(2, 3)
+        } else {
+            1
+        };
         let mut spec = TransferSpec {
             parts: PartPolicy {
                 threshold: 40_000,

@@ -176,7 +176,9 @@ pub(super) async fn writing_keeps_modification_times(fixture: &Fixture) -> Check
         let found = fixture.store.stat(&key, &Pin::default(), false).await?;
         let found = found.ok_or_else(|| Failure::Broken("not there".into()))?;
         match fixture.store.capabilities().mtime {
-            MtimeSupport::Native | MtimeSupport::Both => ensure!(found.mtime == mtime, "{} for {mtime}", found.mtime),
+            MtimeSupport::Native | MtimeSupport::Both => {
+                ensure!(found.mtime == mtime, "{} for {mtime}", found.mtime);
+            }
             MtimeSupport::Metadata => {
                 let kept = skyhaul_model::mtime::of(&found.attributes);
                 ensure!(

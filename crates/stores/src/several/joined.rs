@@ -42,7 +42,9 @@ fn both_verify(one: Vec<Algorithm>, other: &[Algorithm]) -> Vec<Algorithm> {
         (true, _) => other.to_vec(),
         (_, true) => one,
         _ => {
-            let shared = one.into_iter().filter(|algorithm| other.contains(algorithm));
+            let shared = one
+                .into_iter()
+                .filter(|algorithm| other.contains(algorithm));
             shared.collect()
         }
     }
@@ -66,7 +68,10 @@ pub(super) fn lacking() -> Error {
 }
 
 fn foreign() -> Error {
-    Error::control(ErrorKind::Internal, "what several stores gave is not of these")
+    Error::control(
+        ErrorKind::Internal,
+        "what several stores gave is not of these",
+    )
 }
 
 fn write<T: Serialize>(items: &[T]) -> Result<String> {
@@ -164,7 +169,10 @@ pub(super) fn staged(staged: &Staged) -> Result<Vec<PutReceipt>> {
 /// What was confirmed of a part.
 pub(super) fn part(each: Vec<Result<PartReceipt>>) -> Result<PartReceipt> {
     let each = all(each)?;
-    let (number, size) = each.first().map(|one| (one.number, one.size)).ok_or_else(lacking)?;
+    let (number, size) = each
+        .first()
+        .map(|one| (one.number, one.size))
+        .ok_or_else(lacking)?;
     let etags: Vec<_> = each.iter().map(|one| one.etag.clone()).collect();
     let checksum = same_checksum(each.iter().map(|one| one.checksum.as_ref()))?.cloned();
     Ok(PartReceipt {

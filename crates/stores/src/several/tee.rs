@@ -97,11 +97,14 @@ mod tests {
     #[tokio::test]
     async fn all_readers_get_all_even_if_one_leaves() {
         let (bodies, feed) = tee(frames(100), 3, &Stop::default());
-        let reads = bodies.into_iter().enumerate().map(|(number, body)| async move {
-            let most = if number == 1 { 3 } else { usize::MAX };
-            let read: Vec<Bytes> = body.take(most).try_collect().await.unwrap();
-            read.concat()
-        });
+        let reads = bodies
+            .into_iter()
+            .enumerate()
+            .map(|(number, body)| async move {
+                let most = if number == 1 { 3 } else { usize::MAX };
+                let read: Vec<Bytes> = body.take(most).try_collect().await.unwrap();
+                read.concat()
+            });
         let read = fed(join_all(reads), feed).await;
         let all: Vec<u8> = (0..100).collect();
         assert_eq!(read, [all.clone(), all[..3].to_vec(), all]);
@@ -112,7 +115,10 @@ mod tests {
         let broken = stream::iter([Err(Error::new(Side::Source, ErrorKind::Service, "x"))]);
         let endless = stream::pending();
         let stop = Stop::default();
-        for (from, side) in [(broken.boxed(), Side::Source), (endless.boxed(), Side::Destination)] {
+        for (from, side) in [
+            (broken.boxed(), Side::Source),
+            (endless.boxed(), Side::Destination),
+        ] {
             let (bodies, feed) = tee(frames(2).chain(from).boxed(), 2, &stop);
             let reads = bodies.into_iter().map(BoxStream::try_collect::<Vec<_>>);
             if side == Side::Destination {
