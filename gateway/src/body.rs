@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use skyhaul_model::Result;
 use skyhaul_stores::payload::Payload;
 
+use crate::auto::Chooser;
 use crate::wire::fault::WireError;
 use crate::wire::{SEGMENT, TAG};
 
@@ -35,6 +36,20 @@ pub enum Compress {
     Lz4,
     /// zstd, level 1.
     Zstd,
+    /// Whatever is fastest for what is sent and the link that it is sent over.
+    Auto,
+}
+
+impl Compress {
+    /// How long bytes get by it beside what they were; 1 where it is not worth it.
+    pub(crate) fn ratio(self, bytes: &[u8]) -> f64 {
+        let mut piece = BytesMut::with_capacity(2 * bytes.len() + 64);
+        if !bytes.is_empty() && shorten(self, bytes, &mut piece) {
+            piece.len() as f64 / bytes.len() as f64
+        } else {
+            1.0
+        }
+    }
 }
 
 /// zstd's level: what a link of a gigabit a second and core can use.
@@ -52,22 +67,31 @@ fn is_worth(short: usize, long: usize) -> bool {
 /// Writes pieces.
 pub(crate) struct Writer {
     compress: Compress,
+    chooser: Chooser,
     /// Pieces until compression is tried again.
     resting: u32,
 }
 
 impl Writer {
     pub(crate) fn new(compress: Compress) -> Self {
-        let resting = 0;
-        Self { compress, resting }
+        Self {
+            compress,
+            chooser: Chooser::new(),
+            resting: 0,
+        }
     }
 
-    /// Appends a piece of `bytes`, of which there are at most [`MOST`].
-    pub(crate) fn write(&mut self, bytes: &[u8], to: &mut BytesMut) {
-        if bytes.len() > 64 && self.compress != Compress::None {
+    /// Appends a piece of `bytes`, of which there are at most [`MOST`]. A byte takes the link `link`
+    /// seconds.
+    pub(crate) fn write(&mut self, bytes: &[u8], link: f64, to: &mut BytesMut) {
+        let compress = match self.compress {
+            Compress::Auto => self.chooser.choose(bytes, link),
+            compress => compress,
+        };
+        if bytes.len() > 64 && compress != Compress::None {
             if self.resting > 0 {
                 self.resting -= 1;
-            } else if self.shorten(bytes, to) {
+            } else if shorten(compress, bytes, to) {
                 return;
             } else {
                 self.resting = TRY_AGAIN;
@@ -76,30 +100,30 @@ impl Writer {
         to.put_u8(PLAIN);
         to.put_slice(bytes);
     }
+}
 
-    /// Appends a compressed piece if that is worth it.
-    fn shorten(&self, bytes: &[u8], to: &mut BytesMut) -> bool {
-        let start = to.len();
-        let (kind, most) = match self.compress {
-            Compress::None => return false,
-            Compress::Lz4 => (LZ4, lz4_flex::block::get_maximum_output_size(bytes.len())),
-            Compress::Zstd => (ZSTD, zstd::zstd_safe::compress_bound(bytes.len())),
-        };
-        to.put_u8(kind);
-        if kind == LZ4 {
-            to.put_u32_le(bytes.len() as u32);
-        }
-        let head = to.len();
-        to.resize(head + most, 0);
-        let room = &mut to[head..];
-        let written = match kind {
-            LZ4 => lz4_flex::block::compress_into(bytes, room).ok(),
-            _ => zstd::bulk::compress_to_buffer(bytes, room, LEVEL).ok(),
-        };
-        let short = written.filter(|len| is_worth(*len, bytes.len()));
-        to.truncate(short.map_or(start, |len| head + len));
-        short.is_some()
+/// Appends a compressed piece if that is worth it.
+fn shorten(compress: Compress, bytes: &[u8], to: &mut BytesMut) -> bool {
+    let start = to.len();
+    let (kind, most) = match compress {
+        Compress::None | Compress::Auto => return false,
+        Compress::Lz4 => (LZ4, lz4_flex::block::get_maximum_output_size(bytes.len())),
+        Compress::Zstd => (ZSTD, zstd::zstd_safe::compress_bound(bytes.len())),
+    };
+    to.put_u8(kind);
+    if kind == LZ4 {
+        to.put_u32_le(bytes.len() as u32);
     }
+    let head = to.len();
+    to.resize(head + most, 0);
+    let room = &mut to[head..];
+    let written = match kind {
+        LZ4 => lz4_flex::block::compress_into(bytes, room).ok(),
+        _ => zstd::bulk::compress_to_buffer(bytes, room, LEVEL).ok(),
+    };
+    let short = written.filter(|len| is_worth(*len, bytes.len()));
+    to.truncate(short.map_or(start, |len| head + len));
+    short.is_some()
 }
 
 /// A piece that says that there will be no more.
@@ -216,7 +240,7 @@ mod tests {
 
     fn piece(compress: Compress, bytes: &[u8]) -> BytesMut {
         let mut piece = BytesMut::new();
-        Writer::new(compress).write(bytes, &mut piece);
+        Writer::new(compress).write(bytes, 1e-6, &mut piece);
         piece
     }
 
@@ -224,7 +248,7 @@ mod tests {
     fn what_shrinks_is_sent_shorter_and_what_does_not_as_it_is() {
         let text = b"never lose a byte. ".repeat(5_000);
         let noise: Vec<u8> = (0..100_000).map(|_| rand::random()).collect();
-        for compress in [Compress::Lz4, Compress::Zstd] {
+        for compress in [Compress::Lz4, Compress::Zstd, Compress::Auto] {
             let (short, long) = (piece(compress, &text), piece(compress, &noise));
             assert!(short.len() < text.len() / 10);
             assert_eq!(long.len(), noise.len() + 1);
@@ -268,7 +292,7 @@ mod tests {
                 loop {
                     let last = gather.next(&mut plain).await.unwrap();
                     let mut piece = BytesMut::new();
-                    writer.write(&plain, &mut piece);
+                    writer.write(&plain, 0.0, &mut piece);
                     assert!(piece.len() <= SEGMENT);
                     arrived.extend_from_slice(&read(piece).unwrap().unwrap());
                     if last {

@@ -246,6 +246,7 @@ impl Reply {
     pub(crate) fn written(&self, lens: &[u64]) -> u64 {
         let done = |place: usize| match self {
             Self::PutEach(each) => each.get(place).is_some_and(Result::is_ok),
+            Self::Failed(_) => false,
             _ => true,
         };
         let each = lens.iter().enumerate();

@@ -2,6 +2,7 @@
 //! on the wire is specified in `docs/WIRE.md`.
 
 mod ask;
+mod auto;
 mod body;
 mod broadcast;
 mod call;

@@ -42,6 +42,12 @@ const MOST_CREDIT: usize = 1 << 30;
 /// Short frames that wait to be written, at most: a peer that makes us answer and does not read.
 const MOST_WAITING: usize = 4_096;
 
+/// Segments of at least so many bytes tell how fast a link is.
+const MEASURED: u32 = 64 << 10;
+
+/// So many of them make up what it was lately.
+const LATELY: f64 = 8.0;
+
 /// Bodies that are sent over a link at the same time. More wait for whichever link has room first: what
 /// is begun on a link stays there, however slow it is.
 const MOST_SENDING: usize = 2;
@@ -90,6 +96,8 @@ pub(crate) struct Link {
     allowed: usize,
     waiting: AtomicUsize,
     sending: AtomicUsize,
+    /// What a byte took lately to be taken, in seconds: the bits of an `f64`.
+    pace: AtomicU64,
     gathered: AtomicU32,
     /// What the peer has sent and got no credit back for.
     under_way: AtomicU32,
@@ -132,6 +140,7 @@ impl Link {
             allowed,
             waiting: AtomicUsize::new(0),
             sending: AtomicUsize::new(0),
+            pace: AtomicU64::new(0),
             gathered: AtomicU32::new(0),
             under_way: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -155,6 +164,7 @@ impl Link {
     pub(crate) async fn send(&self, head: SegmentHead, payload: Bytes) -> Result<(), WireError> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Leaves(&self.waiting);
+        let (began, len) = (Instant::now(), head.len);
         let sent = async {
             let credit = self.credit.acquire_many(cost(head.len)).await;
             credit.map_err(|_| gone())?.forget();
@@ -162,7 +172,19 @@ impl Link {
             sent.map_err(|_| gone())
         };
         let sent = self.closed.run_until_cancelled(sent);
-        sent.await.unwrap_or_else(|| Err(gone()))
+        let sent = sent.await.unwrap_or_else(|| Err(gone()));
+        if len >= MEASURED {
+            let took = began.elapsed().as_secs_f64() / f64::from(len);
+            let pace = self.seconds_a_byte();
+            let pace = pace + (took - pace) / LATELY;
+            self.pace.store(pace.to_bits(), Ordering::Relaxed);
+        }
+        sent
+    }
+
+    /// What a byte takes to be taken, in seconds, as it was lately.
+    pub(crate) fn seconds_a_byte(&self) -> f64 {
+        f64::from_bits(self.pace.load(Ordering::Relaxed))
     }
 
     /// Passes a segment on, in order, as soon as the peer has room for it.

@@ -27,7 +27,7 @@ const RELAYED: &[&str] = &["--gateways", "1", "--relay", "--compress", "none"];
 
 /// A bucket to be read, two to be written in one place, and a folder.
 struct Bench {
-    bench: Proxied,
+    proxied: Proxied,
     more: Place,
     disk: Place,
 }
@@ -35,14 +35,14 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         Self {
-            bench: Proxied::new(Kind::S3ToS3),
+            proxied: Proxied::new(Kind::S3ToS3),
             more: Place::S3(Bucket::create(&servers().dst, "more")),
             disk: Place::Disk(Tree::new()),
         }
     }
 
     fn pair(&self) -> &Pair {
-        &self.bench.pair
+        &self.proxied.pair
     }
 
     fn places(&self) -> [&Place; 3] {
@@ -98,7 +98,7 @@ impl Bench {
 
     /// How often each byte of the source was read.
     fn read(&self, bytes: u64) -> f64 {
-        self.bench.source().log().received(Op::Get) as f64 / bytes as f64
+        self.proxied.source().log().received(Op::Get) as f64 / bytes as f64
     }
 }
 
@@ -109,7 +109,7 @@ fn several_destinations_have_all_and_the_source_is_read_once() {
     let ended = bench.copy(&[FLAGS]);
     bench.assert_whole(&ended);
     assert!(bench.read(bytes) < 1.01, "read {} times", bench.read(bytes));
-    let log = bench.bench.destination().log();
+    let log = bench.proxied.destination().log();
     let written = log.sent(Op::Put) + log.sent(Op::UploadPart);
     assert!(written >= 2 * bytes, "{written} of {bytes}");
 }
@@ -137,7 +137,7 @@ fn heavy_several_destinations_survive_the_loss_of_any_gateway() {
         bench.fill(100 * MIB, 200);
         let running = bench.start("d", ["one", "two/two", ""], &[FLAGS, RELAYED]);
         eventually("some bytes have moved", PATIENCE, || {
-            (bench.bench.moved() >= 20 * MIB).then_some(())
+            (bench.proxied.moved() >= 20 * MIB).then_some(())
         });
         let there = gateways::of(&bench.pair().cli);
         let found = there.iter().find(|gateway| gateway.name == victim);
@@ -153,7 +153,7 @@ fn several_destinations_are_finished_after_a_kill() {
     let flags = [FLAGS, &["--bwlimit", "20M"]].concat();
     let running = bench.start("d", ["one", "two/two", ""], &[&flags]);
     eventually("some bytes have moved", PATIENCE, || {
-        (bench.bench.moved() >= 20 * MIB).then_some(())
+        (bench.proxied.moved() >= 20 * MIB).then_some(())
     });
     let _killed = running.kill();
     bench.assert_whole(&bench.copy(&[FLAGS]));
@@ -175,7 +175,7 @@ fn several_destinations_survive_what_one_refuses_for_a_while() {
     let plan = plan
         .rule(storm(Op::CreateUpload, 1))
         .rule(storm(Op::Complete, 1));
-    bench.bench.destination().set_plan(plan);
+    bench.proxied.destination().set_plan(plan);
     bench.assert_whole(&bench.copy(&[FLAGS]));
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct GatewayArgs {
     /// Put a relay between them, which cannot read what it passes on
     #[arg(long, requires = "max_instances")]
     relay: bool,
-    /// Compression on the way: lz4 [default], zstd, none
+    /// Compression on the way: lz4 [default], zstd, auto (what is fastest), none
     #[arg(long, value_name = "NAME", value_parser = compress, requires = "max_instances")]
     compress: Option<Compress>,
     /// Encryption on the way: auto [default], aes-256-gcm, chacha20-poly1305, none
@@ -48,8 +48,9 @@ fn compress(text: &str) -> Result<Compress, String> {
     match text {
         "lz4" => Ok(Compress::Lz4),
         "zstd" => Ok(Compress::Zstd),
+        "auto" => Ok(Compress::Auto),
         "none" => Ok(Compress::None),
-        _ => Err("one of lz4, zstd, none".to_owned()),
+        _ => Err("one of lz4, zstd, auto, none".to_owned()),
     }
 }
 

@@ -60,8 +60,7 @@ async fn random_operations_do_what_the_model_does() {
 }
 
 #[tokio::test]
-#[ignore = "minutes; part of the soak"]
-async fn random_operations_at_length() {
+async fn soak_random_operations_at_length() {
     run(1000..1100, 4000).await;
 }
 

@@ -16,7 +16,7 @@ use skyhaul_gateway::control::ControlConfig;
 use skyhaul_gateway::orders::Orders;
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_gateway::world::{Network, Real, World};
+use skyhaul_gateway::world::{Network, Real, Stores, World};
 use skyhaul_gateway::{Compress, Route, run};
 use skyhaul_model::filter::Filters;
 use skyhaul_model::keymap::KeyMap;
@@ -25,7 +25,6 @@ use skyhaul_model::spec::{ChecksumPolicy, Connection, Durability, Endpoint, Mode
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::service::{Service, Token};
 use skyhaul_state::{ControlAddress, Segments, SqliteState, TransferState};
-use skyhaul_stores::open;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,6 +45,7 @@ pub(crate) struct Running {
 /// See the module documentation.
 pub(crate) struct Live {
     folder: TempDir,
+    stores: Arc<dyn Stores>,
     pub(crate) state: Arc<SqliteState>,
     pub(crate) id: TransferId,
     base: Config,
@@ -60,7 +60,7 @@ fn side(path: &Path) -> Endpoint {
 }
 
 /// A transfer of everything, in parts of a MiB.
-fn spec(from: &Path, to: &Path) -> TransferSpec {
+pub(crate) fn spec(from: &Path, to: &Path) -> TransferSpec {
     TransferSpec {
         mode: Mode::Copy,
         source: side(from),
@@ -101,11 +101,22 @@ impl Live {
         for n in 0..20 {
             std::fs::write(from.join(format!("small-{n}")), vec![n; 1_000]).unwrap();
         }
+        let spec = spec(&from, &to);
+        Self::over(folder, spec, Arc::new(Real), bwlimit).await
+    }
+
+    /// A transfer between given stores that is listed, and nothing copied.
+    pub(crate) async fn over(
+        folder: TempDir,
+        spec: TransferSpec,
+        stores: Arc<dyn Stores>,
+        bwlimit: Option<u64>,
+    ) -> Self {
         let state = Arc::new(SqliteState::open(folder.path().join("state.db")).unwrap());
-        let (id, spec) = (TransferId::generate(), spec(&from, &to));
+        let id = TransferId::generate();
         state.submit(&id, &spec).await.unwrap();
         let segments = folder.path().join("segments");
-        let engine = engine(&state, &id, &spec, &segments).await;
+        let engine = engine(&state, &id, &spec, (&segments, &*stores)).await;
         let filters = Filters::compile(&spec.filters, spec.now).unwrap();
         let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
         pool::run(&engine, filters, feed).await.unwrap();
@@ -144,6 +155,7 @@ impl Live {
         };
         Self {
             folder,
+            stores,
             state,
             id,
             base,
@@ -185,9 +197,21 @@ impl Live {
         (peers, connections): (&[&str], usize),
         listen: Option<SocketAddr>,
     ) -> Running {
+        self.start_with(network, name, (peers, connections), listen, |_| ())
+    }
+
+    /// The same with another configuration.
+    pub(crate) fn start_with<N: Network>(
+        &self,
+        network: N,
+        name: &str,
+        (peers, connections): (&[&str], usize),
+        listen: Option<SocketAddr>,
+        change: impl FnOnce(&mut Config),
+    ) -> Running {
         let peers: Vec<String> = peers.iter().map(ToString::to_string).collect();
         let route = |to: &String| Route::to_first(vec![to.clone()]);
-        let config = Config {
+        let mut config = Config {
             name: name.to_owned(),
             listen,
             routes: peers.iter().map(route).collect(),
@@ -199,11 +223,12 @@ impl Live {
             },
             ..self.base.clone()
         };
+        change(&mut config);
         let segments = Segments::open(config.segments.as_ref().unwrap()).unwrap();
         let world = World {
             state: Arc::clone(&self.state) as Arc<dyn TransferState>,
             segments: Some(Arc::new(segments)),
-            stores: Arc::new(Real),
+            stores: Arc::clone(&self.stores),
             network,
         };
         let orders = Orders::default();
@@ -229,7 +254,8 @@ impl Live {
     pub(crate) async fn complete(&self) {
         let row = self.state.transfer(&self.id).await.unwrap();
         let segments = self.base.segments.as_ref().unwrap();
-        let engine = engine(&self.state, &self.id, &row.spec, segments).await;
+        let places = (segments.as_path(), &*self.stores);
+        let engine = engine(&self.state, &self.id, &row.spec, places).await;
         complete::sweep(&engine).await.unwrap();
     }
 
@@ -256,9 +282,10 @@ async fn engine(
     state: &Arc<SqliteState>,
     id: &TransferId,
     spec: &TransferSpec,
-    segments: &Path,
+    (segments, stores): (&Path, &dyn Stores),
 ) -> Arc<Engine> {
-    let (source, destination) = open::both(spec, id).await.unwrap();
+    let source = stores.source(spec, id).await.unwrap();
+    let destination = stores.destination(spec, id, 0).await.unwrap();
     let (meter, _failures) = Meter::new();
     Arc::new(Engine::new(EngineParts {
         id: id.clone(),

@@ -59,8 +59,7 @@ async fn random_operations_do_what_the_model_does_on_dynamodb_local() {
 }
 
 #[tokio::test]
-#[ignore = "minutes; part of the soak"]
-async fn random_operations_at_length() {
+async fn soak_random_operations_at_length() {
     run(&tables().ministack, 1000..1006, 1500).await;
 }
 
