@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test mutants demo lint bench bench-gateway soak docs
+.PHONY: help setup build test mutants demo lint bench bench-gateway fuzz soak docs
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/skyhaul-target
 # Tools that `make setup` builds live in a directory of their own.
@@ -49,6 +49,12 @@ bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.m
 bench-gateway: ## measure gateways beside their stages and over a long way; writes bench/GATEWAY.md
 	cargo bench --workspace --bench gateway >bench/GATEWAY.new
 	mv bench/GATEWAY.new bench/GATEWAY.md
+
+FUZZ_SECONDS ?= 600
+fuzz: ## feed the decoders of the wire with what a fuzzer makes up, for ten minutes
+	@scripts/setup.sh fuzz
+	cd gateway && RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir $(CARGO_TARGET_DIR)/fuzz \
+		decode -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096
 
 soak: ## the long tests: 150 kills over 4 GiB each
 	@scripts/setup.sh servers nextest

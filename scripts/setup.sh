@@ -6,6 +6,7 @@
 #   bench     the benchmark's peers, into the same venv
 #   network   ip(8), unless it is there: for tests that make network namespaces (root only)
 #   nextest   cargo-nextest, unless a recent enough one is there
+#   fuzz      cargo-fuzz, unless the pinned one is there
 #   deny      cargo-deny, unless the pinned one is there
 # Idempotent, and quick when nothing is to be done. Rust itself (see rust-version in Cargo.toml)
 # and Python >= 3.10 must be there.
@@ -14,6 +15,7 @@ cd "$(dirname "$0")/.."
 
 NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
+FUZZ_VERSION=0.13.2
 TOOLS=${SKYHAUL_TOOLS:-$HOME/.cache/skyhaul-tools}
 VENV=.testbench/venv
 MINISTACK=.testbench/ministack
@@ -124,6 +126,7 @@ for part in "$@"; do
         cargo_tool cargo-nextest "$NEXTEST_VERSION" --debug
       fi
       ;;
+    fuzz) cargo_tool cargo-fuzz "$FUZZ_VERSION" --debug ;;
     deny)
       if ! cargo deny --version 2>/dev/null | grep -qF " $DENY_VERSION"; then
         cargo_tool cargo-deny "$DENY_VERSION" --debug

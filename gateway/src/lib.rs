@@ -9,6 +9,8 @@ mod call;
 pub mod config;
 pub mod control;
 mod directory;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hosting;
 pub mod id;
 mod link;
