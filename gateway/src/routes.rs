@@ -16,6 +16,9 @@ use crate::node::Node;
 /// A way that failed is the last choice for this long.
 const REST: Duration = Duration::from_secs(2);
 
+/// A body that found no slot for this long shares the idlest link with those that have them.
+const CROWD: Duration = Duration::from_secs(30);
+
 /// Names of gateways and who has them now. A gateway that was started anew has another id.
 pub type Names = HashMap<String, GatewayId>;
 
@@ -141,9 +144,8 @@ impl Routes {
     /// The way that has the least under way for its weight, of those that can be used; first those that
     /// share most edges with one of the ways of `beside`. What has a body takes a slot of its link,
     /// unless it goes beside others: two that wait for each other's slots would wait for ever.
-    fn choose(&self, bytes: u64, beside: &[Path]) -> Option<Chosen<'_>> {
+    fn choose(&self, bytes: u64, beside: &[Path], takes_slot: bool) -> Option<Chosen<'_>> {
         let now = self.now();
-        let takes_slot = bytes > 0 && beside.is_empty();
         let usable = self.lanes.iter().filter_map(|lane| {
             let path = self.path(lane)?;
             if takes_slot && !path.link.has_slot() {
@@ -180,16 +182,19 @@ impl Routes {
         deadline: Instant,
     ) -> Option<Chosen<'_>> {
         let (mut links, mut names) = (self.node.changes(), self.names.clone());
+        let crowds = Instant::now() + CROWD;
+        let mut takes_slot = bytes > 0 && beside.is_empty();
         let changed = async {
             loop {
                 links.borrow_and_update();
                 names.borrow_and_update();
-                if let Some(chosen) = self.choose(bytes, beside) {
+                if let Some(chosen) = self.choose(bytes, beside, takes_slot) {
                     return chosen;
                 }
                 tokio::select! {
                     _ = links.changed() => {}
                     Ok(()) = names.changed() => {}
+                    () = tokio::time::sleep_until(crowds), if takes_slot => takes_slot = false,
                 }
             }
         };

@@ -28,7 +28,7 @@ use crate::node::{Identity, Node};
 use crate::orders::Orders;
 use crate::peers;
 use crate::remote::RemoteStore;
-use crate::routes::Routes;
+use crate::routes::{Route, Routes};
 use crate::serve::Destinations;
 use crate::world::{Network, Real, Tcp, World};
 
@@ -305,6 +305,15 @@ async fn destination(
         };
         let store = RemoteStore::open(routes, row.id.clone(), index, sealing).await?;
         stores.push(Arc::new(store));
+    }
+    let ends = |route: &Route| route.hops.last().cloned();
+    for route in &config.routes {
+        let of_others = |other: &&Route| other.destinations != route.destinations;
+        let mut others = config.routes.iter().filter(of_others);
+        if others.any(|other| ends(other) == ends(route)) {
+            let message = "two routes end at one gateway and name different destinations";
+            return Err(Error::invalid(message));
+        }
     }
     if let [only] = stores.as_slice() {
         return Ok(Arc::clone(only) as Arc<dyn Store>);

@@ -144,9 +144,6 @@ async fn answer(
     let direction = Direction::request(head.stream, head.cipher);
     let mut opener = Opener::new(secret, direction)?;
     opener.open(head.index, head.last, &mut segment)?;
-    if !node.is_new(head.stream) {
-        return Err(WireError::Malformed("a stream that was there before"));
-    }
     drop(owed);
     let len = segment.try_get_u32().unwrap_or(u32::MAX) as usize;
     if len > segment.len() {
@@ -159,6 +156,12 @@ async fn answer(
     let Some(end) = ends.into_iter().find(|end| end.gateway == node.id) else {
         return Err(WireError::Malformed("a request is for others"));
     };
+    if end.back.first() != Some(&link.peer) {
+        return Err(WireError::Malformed("a request came another way"));
+    }
+    if !node.is_new(head.stream) {
+        return Err(WireError::Malformed("a stream that was there before"));
+    }
     if end.targets.is_empty() || end.targets.len() > several::MOST {
         return Err(WireError::Malformed(
             "a request names no destinations, or too many",
@@ -254,7 +257,10 @@ async fn at_each(
     let calls = each.map(|((target, store), body)| {
         let (call, shared) = (call.clone().at(target), &shared);
         async move {
-            let done = at_one(&store?, shared, call, body).await;
+            let done = match store {
+                Ok(store) => at_one(&store, shared, call, body).await,
+                Err(error) => Err(error),
+            };
             if is_streamed && done.is_err() {
                 // All are asked again then.
                 stop.stop();

@@ -199,6 +199,59 @@ fn several_destinations_tell_what_one_lacks() {
 }
 
 #[test]
+fn several_destinations_have_nothing_left_of_what_one_refuses_for_good() {
+    let bench = Bench::new();
+    bench.fill(11 * MIB, 20);
+    let refused = Fault::Refuse {
+        status: 403,
+        code: "AccessDenied",
+    };
+    let on = |op, key| Rule::on(op).key(key).fault(refused.clone());
+    let plan = Plan::new(1).rule(on(Op::Put, "one/small/0003"));
+    let plan = plan.rule(on(Op::UploadPart, "two/two/large"));
+    bench.proxied.destination().set_plan(plan);
+    let ended = bench.copy(&[FLAGS]);
+    ended.assert_code(1);
+    let summary = ended.events().pop().unwrap();
+    assert_eq!(summary["failed"], 2, "{summary}");
+    // All others are everywhere, and no temporary file is anywhere.
+    let mut wanted = bench.pair().source.contents_under("d/");
+    for key in ["small/0003", "large"] {
+        wanted.remove(key);
+    }
+    let mut disk = bench.disk.contents();
+    disk.remove("small/0003");
+    assert_eq!(disk, wanted);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn several_destinations_are_no_second_source() {
+    let tree = Tree::new();
+    for name in ["a", "b", "d/a", "e/b"] {
+        tree.write(name, Body::new(1, 10));
+    }
+    let before = tree.digests();
+    let cli = skyhaul_tests::cli::Cli::new();
+    let to = Tree::new();
+    for (flags, one, other) in [(&[][..], "a", "b"), (&["-r"][..], "d", "e")] {
+        let places = [tree.uri(one), tree.uri(other), to.uri("")];
+        let mut arguments = vec!["cp"];
+        arguments.extend(flags);
+        arguments.extend(places.iter().map(String::as_str));
+        let ended = cli.run(&arguments);
+        ended.assert_code(2);
+        assert!(ended.stderr.contains("a copy has one source"), "{ended}");
+    }
+    assert_eq!(tree.digests(), before);
+    assert!(to.digests().is_empty());
+    // A slash says that it is meant.
+    let (from, other, to) = (tree.uri("d"), tree.uri("e/"), to.uri(""));
+    cli.run(&["cp", "-r", &from, &other, &to]).assert_code(0);
+    assert!(tree.has("e/a") && tree.has("e/b"));
+}
+
+#[test]
 fn several_destinations_may_call_one_object_differently() {
     let bench = Bench::new();
     let body = Body::new(1, 11 * MIB);

@@ -5,6 +5,7 @@ pub mod conformance;
 pub mod local;
 pub mod open;
 pub mod payload;
+pub mod retag;
 pub mod s3;
 pub mod several;
 pub mod store;

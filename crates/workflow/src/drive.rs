@@ -362,9 +362,10 @@ impl Run {
                     engine.id
                 ));
             }
-            if resumed || self.fleet.is_some() {
+            let is_one = engine.spec.destinations.len() == 1;
+            if resumed || self.fleet.is_some() || !is_one {
                 // Nothing is under way any more: what is left under temporary names is of a dead
-                // run, or of a gateway that died.
+                // run, of a gateway that died, or of an object that another destination refused.
                 for endpoint in &engine.spec.destinations {
                     cleanup::temporaries(endpoint, &engine.id).await?;
                 }

@@ -25,6 +25,7 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
     let mut planned = Vec::new();
     for destination in &request.destinations {
         let destination = absolute(destination)?;
+        refuse_source(&request, &source, &destination).await?;
         let seen = look_at_destination(&request, &destination, access).await?;
         planned.push(one(&request, &source, (kind, &place), destination, seen).await?);
     }
@@ -122,6 +123,35 @@ fn refuse_several(request: &CopyRequest) -> Result<()> {
         return refuse(
             "copies to several destinations overwrite",
             "run one copy for each destination, or leave out --if-exists",
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a place that looks as if it was meant as one more source, since it would be overwritten.
+async fn refuse_source(
+    request: &CopyRequest,
+    source: &Endpoint,
+    destination: &Endpoint,
+) -> Result<()> {
+    if request.destinations.len() < 2 || destination.location.scheme != Scheme::Local {
+        return Ok(());
+    }
+    let path = &destination.location.path;
+    let Ok(meta) = tokio::fs::metadata(path).await else {
+        return Ok(());
+    };
+    let from_here = source.location.scheme == Scheme::Local;
+    let refuse = |hint: &str| {
+        let what = "it exists, and would be written to: a copy has one source";
+        Err(Error::invalid(what).object(path.clone()).hint(hint))
+    };
+    if !meta.is_dir() {
+        return refuse("what follows the source are destinations; remove the file if it is meant");
+    }
+    if from_here && request.recursive && !destination.location.is_folder() {
+        return refuse(
+            "what follows the source are destinations; end it with a slash if it is meant",
         );
     }
     Ok(())
@@ -373,12 +403,23 @@ async fn resolved(location: &Location) -> Location {
         return location.clone();
     }
     let path = location.path.clone();
+    let is_folder = location.is_folder();
     let real = tokio::task::spawn_blocking(move || {
         let path = std::path::Path::new(&path);
         path.ancestors().find_map(|ancestor| {
             let real = ancestor.canonicalize().ok()?;
             let rest = path.strip_prefix(ancestor).ok()?;
-            real.join(rest).into_os_string().into_string().ok()
+            // Joined with nothing, a file would be a folder.
+            let real = if rest.as_os_str().is_empty() {
+                real
+            } else {
+                real.join(rest)
+            };
+            let mut real = real.into_os_string().into_string().ok()?;
+            if is_folder && !real.ends_with('/') {
+                real.push('/');
+            }
+            Some(real)
         })
     });
     match real.await {

@@ -55,8 +55,9 @@ impl Content {
                 let mut at = 0;
                 while at < POOL {
                     // Few words are said often.
-                    let rank = random.random::<f64>().powi(3) * words.len() as f64;
-                    for byte in words[rank as usize].iter().chain(b" ") {
+                    let mut any = || random.random_range(0..words.len());
+                    let rank = any().min(any()).min(any());
+                    for byte in words[rank].iter().chain(b" ") {
                         if at < POOL {
                             pool[at] = *byte;
                             at += 1;

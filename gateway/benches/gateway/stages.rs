@@ -126,7 +126,7 @@ fn seal(cipher: Cipher, pieces: &[Bytes]) -> (Vec<Bytes>, f64, f64) {
         segments.push(segment);
     }
     let seal = began.elapsed().as_secs_f64();
-    let sealed = segments
+    let on_the_wire = segments
         .iter()
         .map(|segment| segment.clone().freeze())
         .collect();
@@ -135,7 +135,7 @@ fn seal(cipher: Cipher, pieces: &[Bytes]) -> (Vec<Bytes>, f64, f64) {
     for (index, segment) in (0..).zip(&mut segments) {
         opener.open(index, false, segment).unwrap();
     }
-    (sealed, seal, began.elapsed().as_secs_f64())
+    (on_the_wire, seal, began.elapsed().as_secs_f64())
 }
 
 /// Processor time of both ends of a connection, writing and reading.

@@ -58,14 +58,21 @@ impl Tree {
         })
     }
 
-    /// Whether it is small enough, and every way ends with somebody that it is for.
+    /// Whether it is small enough, every way ends with somebody that it is for, and nobody gets it twice
+    /// from one gateway.
     pub(crate) fn is_sound(&self) -> bool {
         let (depth, all) = self.size();
         depth <= MOST_HOPS && all <= MOST_GATEWAYS && self.has_ends()
     }
 
     fn has_ends(&self) -> bool {
-        (self.here || !self.on.is_empty()) && self.on.iter().all(|(_, branch)| branch.has_ends())
+        let twice = |place: usize| {
+            let (to, before) = (&self.on[place].0, &self.on[..place]);
+            before.iter().any(|(other, _)| other == to)
+        };
+        (self.here || !self.on.is_empty())
+            && self.on.iter().all(|(_, branch)| branch.has_ends())
+            && !(0..self.on.len()).any(twice)
     }
 }
 
@@ -103,6 +110,11 @@ mod tests {
             on: vec![(one, Tree::default())],
         };
         assert!(!nobody.is_sound());
+        let twice = Tree {
+            here: false,
+            on: vec![(one, Tree::here()), (one, Tree::here())],
+        };
+        assert!(!twice.is_sound());
         assert!(Tree::along(&ids::<MOST_HOPS>()).is_sound());
         assert!(!Tree::along(&ids::<{ MOST_HOPS + 1 }>()).is_sound());
         let mut wide = Tree::default();

@@ -23,7 +23,7 @@ pub(crate) fn for_destination(
     if source.content_type.is_none() && !engine.source.capabilities().attributes {
         source.content_type = mime_guess::from_path(key).first_raw().map(str::to_owned);
     }
-    if engine.source.service().is_none() != engine.destination.service().is_none() {
+    if engine.source.capabilities().attributes != engine.destination.capabilities().attributes {
         // Storage classes are names of one service.
         source.storage_class = None;
     }

@@ -9,7 +9,7 @@ use skyhaul_model::outcome::{PartReceipt, ReceiptRecord};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::{Checksum, Error, ErrorKind, Result, Side, Verification, hasher};
 use skyhaul_state::{UploadResult, UploadRow, UploadStatus, pages};
-use skyhaul_stores::UploadToken;
+use skyhaul_stores::{UploadToken, retag};
 
 use super::uploads::{self, Found};
 use super::{group, object, read};
@@ -115,7 +115,8 @@ async fn finish(
     };
     let receipt = match finish(&parts).await {
         Err(error) if error.kind == ErrorKind::UploadGone => {
-            match reconciled(engine, key, token, &parts, whole.is_some()).await? {
+            let destination = &*engine.destination;
+            match retag::parts_now(destination, key, token, &parts, whole.as_ref()).await? {
                 Some(parts) => finish(&parts).await?,
                 None => return Err(error),
             }
@@ -132,43 +133,6 @@ async fn finish(
         _ => object::verification(engine, task, &receipt, false).await?,
     };
     Ok(object::copied(task, &receipt, verified, whole))
-}
-
-/// The receipts of the parts that the store has, where they are the same bytes under other tags: a
-/// part that two holders of a lease wrote, one after the other, has the tag of the later.
-async fn reconciled(
-    engine: &Engine,
-    key: &str,
-    token: &UploadToken,
-    parts: &[PartReceipt],
-    has_whole: bool,
-) -> Result<Option<Vec<PartReceipt>>> {
-    let listed = match engine.destination.list_parts(key, token).await {
-        Ok(listed) => listed,
-        Err(error) if error.kind == ErrorKind::UploadGone => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let listed: BTreeMap<_, _> = listed.into_iter().map(|part| (part.number, part)).collect();
-    // Where the store verifies the whole object's checksum, a part of unknown bytes cannot slip in.
-    let verifies = has_whole && engine.destination.capabilities().full_object_checksum;
-    let mut now = Vec::with_capacity(parts.len());
-    for part in parts {
-        let Some(found) = listed.get(&part.number) else {
-            return Ok(None);
-        };
-        let same = match (&found.checksum, &part.checksum) {
-            (Some(found), Some(ours)) if found.algorithm == ours.algorithm => found == ours,
-            _ => verifies || found.etag == part.etag,
-        };
-        if !same || found.size != part.size {
-            return Ok(None);
-        }
-        now.push(PartReceipt {
-            etag: found.etag.clone(),
-            ..part.clone()
-        });
-    }
-    Ok((now != parts).then_some(now))
 }
 
 fn whole(parts: &[PartReceipt]) -> Option<Checksum> {

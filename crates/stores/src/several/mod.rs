@@ -16,6 +16,7 @@ use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Resu
 
 pub use self::fanout::{Each, Fanout, Key};
 pub use self::tee::{Stop, fed, tee};
+use crate::retag;
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
     ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
@@ -65,6 +66,39 @@ impl Several {
             fanout,
             capabilities,
         }
+    }
+
+    /// Looks at what was written where nothing but that was confirmed, if others have it staged: whoever
+    /// commits those looks at no other.
+    async fn seen(
+        &self,
+        key: &str,
+        len: u64,
+        each: Vec<Result<PutReceipt>>,
+    ) -> Vec<Result<PutReceipt>> {
+        let is_staged = |one: &Result<PutReceipt>| matches!(one, Ok(one) if one.staged.is_some());
+        if !each.iter().any(is_staged) {
+            return each;
+        }
+        let looks = each
+            .into_iter()
+            .zip(&self.members)
+            .map(|(one, member)| async move {
+                let receipt = one?;
+                if receipt.verified || receipt.staged.is_some() {
+                    return Ok(receipt);
+                }
+                let key = member.key(key);
+                match member.store.stat(&key, &Pin::default(), false).await? {
+                    Some(found) if found.size == len => Ok(receipt),
+                    _ => {
+                        let message = "the written object is not there, or has another size";
+                        let error = Error::new(self.side(), ErrorKind::Corrupt, message);
+                        Err(error.object(member.store.uri(&key)))
+                    }
+                }
+            });
+        join_all(looks).await
     }
 
     fn unsupported(&self, what: &str, key: &str) -> Error {
@@ -139,7 +173,9 @@ impl Store for Several {
     }
 
     async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
-        joined::put(self.fanout.put(&self.members, key, request).await)
+        let len = request.payload.len();
+        let each = self.fanout.put(&self.members, key, request).await;
+        joined::put(self.seen(key, len, each).await)
     }
 
     fn writes_together(&self) -> bool {
@@ -148,11 +184,18 @@ impl Store for Several {
     }
 
     async fn put_many(&self, puts: Vec<(String, PutRequest)>) -> Vec<Result<PutReceipt>> {
-        let count = puts.len();
+        let heads: Vec<_> = puts
+            .iter()
+            .map(|(key, put)| (key.clone(), put.payload.len()))
+            .collect();
         let each = self.fanout.put_many(&self.members, puts).await;
         let mut each: Vec<_> = each.into_iter().map(Vec::into_iter).collect();
-        let one = |_| joined::put(each.iter_mut().filter_map(Iterator::next).collect());
-        (0..count).map(one).collect()
+        let mut all = Vec::with_capacity(heads.len());
+        for (key, len) in heads {
+            let one = each.iter_mut().filter_map(Iterator::next).collect();
+            all.push(joined::put(self.seen(&key, len, one).await));
+        }
+        all
     }
 
     async fn commit(&self, staged: Vec<Staged>) -> Vec<Result<PutReceipt>> {
@@ -261,11 +304,22 @@ impl Store for Several {
         let own = joined::own_parts(parts, self.members.len())?;
         let each = self.members.iter().zip(tokens).zip(own);
         let finished = each.map(|((member, token), parts)| async move {
-            let key = member.key(key);
-            let finish = member
-                .store
-                .finish_upload(&key, &token, &parts, checksum, condition);
-            finish.await
+            let (store, key) = (&member.store, member.key(key));
+            let finish = store.finish_upload(&key, &token, &parts, checksum, condition);
+            match finish.await {
+                // Others may be complete: it is put right here, or never.
+                Err(error) if error.kind == ErrorKind::UploadGone => {
+                    match retag::parts_now(&**store, &key, &token, &parts, checksum).await? {
+                        Some(parts) => {
+                            let finish =
+                                store.finish_upload(&key, &token, &parts, checksum, condition);
+                            finish.await
+                        }
+                        None => Err(error),
+                    }
+                }
+                finished => finished,
+            }
         });
         joined::put(join_all(finished).await)
     }
@@ -300,8 +354,17 @@ impl Store for Several {
             let key = member.key(key);
             member.store.uploads(&key).await
         });
-        let mut all = Vec::new();
-        for (place, uploads) in try_join_all(lists).await?.into_iter().enumerate() {
+        let (mut all, mut refused) = (Vec::new(), Vec::new());
+        for (place, uploads) in join_all(lists).await.into_iter().enumerate() {
+            let uploads = match uploads {
+                Err(error)
+                    if matches!(error.kind, ErrorKind::AccessDenied | ErrorKind::Unsupported) =>
+                {
+                    refused.push(error);
+                    continue;
+                }
+                uploads => uploads?,
+            };
             for upload in uploads {
                 let mut tokens = vec![None; self.members.len()];
                 tokens[place] = Some(upload.token);
@@ -313,7 +376,11 @@ impl Store for Several {
                 });
             }
         }
-        Ok(all)
+        // What one does not tell does not keep the others' from being found.
+        match refused.pop() {
+            Some(error) if refused.len() + 1 == self.members.len() => Err(error),
+            _ => Ok(all),
+        }
     }
 
     async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome> {
