@@ -124,23 +124,7 @@ impl Node {
         let secret = self.secret.as_ref();
         let secret = secret.ok_or_else(|| Error::invalid("a relay asks for nothing"))?;
         let targets: usize = asked.iter().map(|one| one.targets.len()).sum();
-        let mut branches: Vec<Branch> = Vec::new();
-        for one in &asked {
-            let next = one.path.hops.first();
-            let next = next.ok_or_else(|| lost("there is no way"))?;
-            let known = branches.iter_mut().find(|branch| branch.link.peer == *next);
-            match known {
-                Some(branch) => branch.tree.add(&one.path.hops[1..]),
-                None => branches.push(Branch {
-                    link: Arc::clone(&one.path.link),
-                    tree: Tree::along(&one.path.hops[1..]),
-                }),
-            }
-        }
-        if !branches.iter().all(|branch| branch.tree.is_sound()) {
-            let message = "the ways to the destinations are too many or too long";
-            return Err(Error::invalid(message));
-        }
+        let branches = branches_of(&asked)?;
         let ways = asked.iter().map(|one| {
             let link = branches.iter().map(|branch| &branch.link);
             let link = link
@@ -227,6 +211,32 @@ impl Node {
 struct Branch {
     link: Arc<Link>,
     tree: Tree,
+}
+
+/// The edges that a request leaves by: ways that begin with the same gateway take the link of the first.
+fn branches_of(asked: &[Asked]) -> Result<Vec<Branch>> {
+    let mut branches: Vec<Branch> = Vec::new();
+    for one in asked {
+        let (next, rest) = one
+            .path
+            .hops
+            .split_first()
+            .ok_or_else(|| lost("there is no way"))?;
+        let known = branches.iter_mut().find(|branch| branch.link.peer == *next);
+        match known {
+            Some(branch) => branch.tree.add(rest),
+            None => branches.push(Branch {
+                link: Arc::clone(&one.path.link),
+                tree: Tree::along(rest),
+            }),
+        }
+    }
+    if branches.iter().all(|branch| branch.tree.is_sound()) {
+        Ok(branches)
+    } else {
+        let message = "the ways to the destinations are too many or too long";
+        Err(Error::invalid(message))
+    }
 }
 
 /// Where a request's segments go.
