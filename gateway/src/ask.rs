@@ -113,7 +113,7 @@ impl Node {
     /// [`Side::Relay`]: it is not known whether the call was made. Fails if the body does.
     pub(crate) async fn ask(
         &self,
-        asked: Vec<Asked>,
+        mut asked: Vec<Asked>,
         mut sealing: Sealing,
         (transfer, call): (TransferId, Call),
         body: Option<Body>,
@@ -124,14 +124,8 @@ impl Node {
         let secret = self.secret.as_ref();
         let secret = secret.ok_or_else(|| Error::invalid("a relay asks for nothing"))?;
         let targets: usize = asked.iter().map(|one| one.targets.len()).sum();
-        let branches = branches_of(&asked)?;
-        let ways = asked.iter().map(|one| {
-            let link = branches.iter().map(|branch| &branch.link);
-            let link = link
-                .clone()
-                .find(|link| one.path.hops.first() == Some(&link.peer));
-            (link.map_or(&one.path.link, |link| link), &one.path.hops)
-        });
+        let branches = branches_of(&mut asked)?;
+        let ways = asked.iter().map(|one| (&one.path.link, &one.path.hops));
         let (began, inboxes) = self.begin(&ways.collect::<Vec<_>>());
         let stream = |number| StreamId {
             from: self.id,
@@ -214,7 +208,7 @@ struct Branch {
 }
 
 /// The edges that a request leaves by: ways that begin with the same gateway take the link of the first.
-fn branches_of(asked: &[Asked]) -> Result<Vec<Branch>> {
+fn branches_of(asked: &mut [Asked]) -> Result<Vec<Branch>> {
     let mut branches: Vec<Branch> = Vec::new();
     for one in asked {
         let (next, rest) = one
@@ -224,7 +218,10 @@ fn branches_of(asked: &[Asked]) -> Result<Vec<Branch>> {
             .ok_or_else(|| lost("there is no way"))?;
         let known = branches.iter_mut().find(|branch| branch.link.peer == *next);
         match known {
-            Some(branch) => branch.tree.add(rest),
+            Some(branch) => {
+                branch.tree.add(rest);
+                one.path.link = Arc::clone(&branch.link);
+            }
             None => branches.push(Branch {
                 link: Arc::clone(&one.path.link),
                 tree: Tree::along(rest),

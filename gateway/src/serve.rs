@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::GatewayId;
 use crate::body;
-use crate::call::{Call, Reply, Request, Target};
+use crate::call::{Call, End, Reply, Request, Target};
 use crate::link::Link;
 use crate::node::{Arrived, Node};
 use crate::perform::perform;
@@ -152,20 +152,9 @@ async fn answer(
     let json = segment.split_to(len);
     let request: Request = serde_json::from_slice(&json)
         .map_err(|_| WireError::Malformed("a request cannot be read"))?;
-    let ends = request.ends.into_iter();
-    let Some(end) = ends.into_iter().find(|end| end.gateway == node.id) else {
-        return Err(WireError::Malformed("a request is for others"));
-    };
-    if end.back.first() != Some(&link.peer) {
-        return Err(WireError::Malformed("a request came another way"));
-    }
+    let end = own_end(request.ends, node.id, link.peer)?;
     if !node.is_new(head.stream) {
         return Err(WireError::Malformed("a stream that was there before"));
-    }
-    if end.targets.is_empty() || end.targets.len() > several::MOST {
-        return Err(WireError::Malformed(
-            "a request names no destinations, or too many",
-        ));
     }
     let first = (!segment.is_empty()).then_some(segment);
     let body = stream_of(first, Rest { opener, inbox });
@@ -211,6 +200,20 @@ async fn answer(
         out.send(&segment, pieces.peek().is_none()).await;
     }
     Ok(())
+}
+
+/// What a request asks of this gateway, if it came over its way.
+fn own_end(ends: Vec<End>, me: GatewayId, from: GatewayId) -> Result<End, WireError> {
+    let end = ends.into_iter().find(|end| end.gateway == me);
+    let end = end.ok_or(WireError::Malformed("a request is for others"))?;
+    if end.back.first() != Some(&from) {
+        return Err(WireError::Malformed("a request came another way"));
+    }
+    if end.targets.is_empty() || end.targets.len() > several::MOST {
+        let message = "a request names no destinations, or too many";
+        return Err(WireError::Malformed(message));
+    }
+    Ok(end)
 }
 
 /// Makes a call at each of the destinations, which share the body. What is held of it is there once.
@@ -367,5 +370,105 @@ impl Out<'_> {
         if let Err(error) = link.send(head, segment.freeze()).await {
             tracing::debug!(%next, "a reply is lost: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::ask::{Asked, Path, Sealing};
+    use crate::body::Compress;
+    use crate::node::Identity;
+    use crate::secret::{DataSecret, MembershipSecret};
+    use crate::wire::header::Cipher;
+
+    /// Tells whether anything was asked of it.
+    #[derive(Default)]
+    struct Asks(AtomicBool);
+
+    #[async_trait]
+    impl Destinations for Asks {
+        async fn open(&self, _: &TransferId, _: u32) -> Result<Arc<dyn Store>> {
+            self.0.store(true, Ordering::Relaxed);
+            Err(Error::invalid("asked"))
+        }
+
+        async fn room(&self, _: u64) -> Result<Box<dyn Send>> {
+            Ok(Box::new(()))
+        }
+
+        async fn turn(&self) -> Box<dyn Send> {
+            Box::new(())
+        }
+    }
+
+    /// Both know the data secret, so what comes does open.
+    #[tokio::test(start_paused = true)]
+    async fn what_is_for_others_is_refused() {
+        let (membership, data) = (MembershipSecret::generate(), DataSecret::generate());
+        let identity = || Identity {
+            dataplane: "net".to_owned(),
+            membership: membership.clone(),
+            data: Some(data.clone()),
+        };
+        let asks = Arc::new(Asks::default());
+        let near = Node::new(identity(), None);
+        let far = Node::new(identity(), Some(Arc::clone(&asks) as Arc<dyn Destinations>));
+        let (mut a, mut b) = tokio::io::duplex(1 << 20);
+        let (left, right) =
+            tokio::join!(near.member().connect(&mut a), far.member().accept(&mut b));
+        for (node, agreed, stream) in [(&near, left, a), (&far, right, b)] {
+            let node = Arc::clone(node);
+            let stream = tokio::io::split(stream);
+            tokio::spawn(async move { node.join(agreed.unwrap(), stream).await });
+        }
+        tokio::task::yield_now().await;
+        let other = GatewayId::generate();
+        let ask = async |hops: Vec<GatewayId>| {
+            let path = Path {
+                link: near.idlest(&far.id).unwrap(),
+                hops,
+            };
+            let asked = Asked {
+                path,
+                targets: vec![Target::only(0)],
+                slot: None,
+            };
+            let sealing = Sealing {
+                cipher: Cipher::Aes256Gcm,
+                compress: Compress::None,
+            };
+            let call = (TransferId::generate(), Call::Describe);
+            let replies = near.ask(vec![asked], sealing, call, None).await.unwrap();
+            (
+                replies.into_iter().all(|reply| reply.is_ok()),
+                asks.0.swap(false, Ordering::Relaxed),
+            )
+        };
+        // As when who passes on brings it to another than it is for.
+        assert_eq!(ask(vec![other]).await, (false, false));
+        assert_eq!(ask(vec![far.id]).await, (true, true));
+    }
+
+    #[test]
+    fn an_end_is_told_by_who_it_is_and_whence_it_came() {
+        let [me, relay, other, asks] = std::array::from_fn(|_| GatewayId::generate());
+        let end = |gateway, targets: usize| End {
+            gateway,
+            number: 1,
+            back: vec![relay, asks],
+            targets: vec![Target::only(0); targets],
+        };
+        let ends = |targets| vec![end(other, 1), end(me, targets)];
+        assert_eq!(own_end(ends(2), me, relay).unwrap().targets.len(), 2);
+        for wrong in [other, asks, me] {
+            assert!(own_end(ends(2), me, wrong).is_err());
+        }
+        for wrong in [0, several::MOST + 1] {
+            assert!(own_end(ends(wrong), me, relay).is_err());
+        }
+        assert!(own_end(vec![end(other, 1)], me, relay).is_err());
     }
 }

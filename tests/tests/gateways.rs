@@ -10,6 +10,7 @@ use skyhaul_tests::cli::Finished;
 use skyhaul_tests::cli::PATIENCE;
 use skyhaul_tests::data::Body;
 use skyhaul_tests::eventually;
+use skyhaul_tests::fault::Op;
 use skyhaul_tests::gateways::{self, Gateway};
 use skyhaul_tests::pair::{Kind, Pair, Place};
 use skyhaul_tests::proxied::Proxied;
@@ -143,6 +144,11 @@ fn survives(loss: &Loss, runs: u32) {
         };
         victims.iter().for_each(Gateway::kill);
         assert_whole(pair, &running.wait());
+        if let Place::S3(_) = pair.destination {
+            let log = bench.destination().log();
+            let done = log.of(Op::Complete).filter(|entry| entry.status == 200);
+            assert_eq!(done.count(), 1, "the large object is completed once");
+        }
         shares.push((bench.moved() as f64 - bytes as f64) / bytes as f64);
     }
     shares.sort_unstable_by(f64::total_cmp);
@@ -174,6 +180,21 @@ fn heavy_gateways_survive_the_loss_of_the_relay() {
     let (of, all) = ("relay-", false);
     let kind = Kind::S3ToS3;
     survives(&Loss { kind, of, all }, 3);
+}
+
+#[test]
+fn soak_gateways_survive_ten_losses_of_each_role() {
+    let kind = Kind::S3ToS3;
+    for of in ["src-", "relay-", "dst-"] {
+        survives(
+            &Loss {
+                kind,
+                of,
+                all: false,
+            },
+            10,
+        );
+    }
 }
 
 #[test]
