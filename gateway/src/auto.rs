@@ -44,12 +44,12 @@ impl Chooser {
             return Compress::Lz4;
         }
         self.left = PIECES;
-        let start = (piece.len().saturating_sub(SAMPLE)) / 2;
-        let sample = &piece[start..piece.len().min(start + SAMPLE)];
+        let start = (piece.len() - SAMPLE) / 2;
+        let sample = &piece[start..start + SAMPLE];
         let tried = READING.map(|(compress, reading)| {
             let began = Instant::now();
             let ratio = compress.ratio(sample);
-            let took = began.elapsed().as_secs_f64() / sample.len().max(1) as f64;
+            let took = began.elapsed().as_secs_f64() / SAMPLE as f64;
             (compress, took * reading + ratio * link)
         });
         self.chosen = best(link, tried);

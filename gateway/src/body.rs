@@ -44,7 +44,7 @@ impl Compress {
     /// How long bytes get by it beside what they were; 1 where it is not worth it.
     pub(crate) fn ratio(self, bytes: &[u8]) -> f64 {
         let mut piece = BytesMut::with_capacity(2 * bytes.len() + 64);
-        if !bytes.is_empty() && shorten(self, bytes, &mut piece) {
+        if shorten(self, bytes, &mut piece) {
             piece.len() as f64 / bytes.len() as f64
         } else {
             1.0

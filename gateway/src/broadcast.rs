@@ -8,11 +8,10 @@ use bytes::Bytes;
 use futures::future::join_all;
 use futures::stream::BoxStream;
 use skyhaul_engine::trace;
-use skyhaul_model::capabilities::MtimeSupport;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Error, Fault, Hasher, Result, Side, TransferId};
 use skyhaul_stores::payload::Payload;
-use skyhaul_stores::several::{Fanout, Key, Member};
+use skyhaul_stores::several::{Fanout, Key, Member, is_timeless};
 use skyhaul_stores::{PartStream, PartWrite, PutReceipt, PutRequest, Store as _, UploadToken};
 use tokio::time::Instant;
 
@@ -21,7 +20,8 @@ use crate::body::Body;
 use crate::call::{Call, Reply, Target};
 use crate::node::lock;
 use crate::remote::{
-    PATIENCE, PAUSE, RemoteStore, accepted, calls_of, confused, hashed, is_of, puts_of, unreachable,
+    PATIENCE, PAUSE, RemoteStore, accepted, calls_of, confused, hashed, is_of, part_of, put_of,
+    puts_of, unreachable,
 };
 use crate::routes::{Chosen, Routes};
 
@@ -75,7 +75,7 @@ impl Broadcast {
             destination: destination as u32,
             rename: Some(member.rename.clone()),
             token: token.cloned(),
-            timeless: remote.capabilities().mtime == MtimeSupport::Metadata,
+            timeless: is_timeless(&**remote),
         }
     }
 
@@ -147,8 +147,8 @@ impl Broadcast {
         let each = match node.ask(asked, self.sealing, call, Some(body)).await {
             Ok(each) => each,
             Err(error) => {
-                let fault = Fault::from(error);
-                chosen.iter().map(|_| Err(fault.clone().into())).collect()
+                let copies = Fault::from(error).copies(chosen.len());
+                copies.map(Err).collect()
             }
         };
         for ((way, here), reply) in chosen.iter().zip(each) {
@@ -162,9 +162,8 @@ impl Broadcast {
                     if error.side == Side::Relay {
                         way.rest();
                     }
-                    let fault = Fault::from(error);
-                    let lost = here.iter().map(|at| (*at, Err(fault.clone().into())));
-                    replies.extend(lost);
+                    let lost = Fault::from(error).copies(here.len()).map(Err);
+                    replies.extend(here.iter().copied().zip(lost));
                 }
             }
         }
@@ -181,20 +180,6 @@ impl Broadcast {
     }
 }
 
-fn put_of(reply: Reply) -> Result<PutReceipt> {
-    match reply {
-        Reply::Put(receipt) => Ok(*receipt),
-        _ => Err(confused()),
-    }
-}
-
-fn part_of(reply: Reply) -> Result<PartReceipt> {
-    match reply {
-        Reply::Part(receipt) => Ok(receipt),
-        _ => Err(confused()),
-    }
-}
-
 #[async_trait]
 impl Fanout for Broadcast {
     async fn put(
@@ -203,16 +188,9 @@ impl Fanout for Broadcast {
         key: &str,
         request: PutRequest,
     ) -> Vec<Result<PutReceipt>> {
-        let call = Call::Put {
-            key: key.to_owned(),
-            attributes: Box::new(request.attributes),
-            mtime: request.mtime,
-            checksum: request.checksum,
-            condition: request.condition,
-            len: request.payload.len(),
-        };
+        let (call, object) = Call::put(key, request);
         let targets = self.targets(members, None);
-        let asked = self.ask(&targets, &call, &request.payload).await;
+        let asked = self.ask(&targets, &call, &object).await;
         let each = asked.into_iter();
         each.map(|reply| reply.and_then(put_of)).collect()
     }
@@ -250,16 +228,9 @@ impl Fanout for Broadcast {
         let Some(token) = key.tokens.first() else {
             return Vec::new();
         };
-        let call = Call::PutPart {
-            key: key.key.to_owned(),
-            token: token.clone(),
-            number: part.number,
-            offset: part.offset,
-            len: part.payload.len(),
-            checksum: part.checksum,
-        };
+        let (call, part) = Call::put_part(key.key, token, part);
         let targets = self.targets(members, Some(key.tokens));
-        let asked = self.ask(&targets, &call, &part.payload).await;
+        let asked = self.ask(&targets, &call, &part).await;
         asked
             .into_iter()
             .map(|reply| reply.and_then(part_of))
@@ -275,14 +246,7 @@ impl Fanout for Broadcast {
         let Some(token) = key.tokens.first() else {
             return Vec::new();
         };
-        let call = Call::StreamPart {
-            key: key.key.to_owned(),
-            token: token.clone(),
-            number: part.number,
-            offset: part.offset,
-            len: part.len,
-            algorithm: part.algorithm,
-        };
+        let call = Call::stream_part(key.key, token, &part);
         let targets = self.targets(members, Some(key.tokens));
         let hasher = Arc::new(Mutex::new(part.algorithm.map(Hasher::new)));
         let body: BoxStream<'static, Result<Bytes>> = hashed(part.body, Arc::clone(&hasher));

@@ -9,7 +9,10 @@ use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::keymap::Rename;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Attributes, Checksum, Fault, ObjectInfo, Pin, TransferId};
-use skyhaul_stores::{Condition, OpenUpload, PutReceipt, Store, UploadToken};
+use skyhaul_stores::payload::Payload;
+use skyhaul_stores::{
+    Condition, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, Store, UploadToken,
+};
 
 use crate::GatewayId;
 
@@ -134,6 +137,44 @@ pub(crate) enum Call {
 }
 
 impl Call {
+    /// Puts an object, and the object.
+    pub(crate) fn put(key: &str, request: PutRequest) -> (Self, Payload) {
+        let call = Self::Put {
+            key: key.to_owned(),
+            attributes: Box::new(request.attributes),
+            mtime: request.mtime,
+            checksum: request.checksum,
+            condition: request.condition,
+            len: request.payload.len(),
+        };
+        (call, request.payload)
+    }
+
+    /// Writes a part, and the part.
+    pub(crate) fn put_part(key: &str, token: &UploadToken, part: PartWrite) -> (Self, Payload) {
+        let call = Self::PutPart {
+            key: key.to_owned(),
+            token: token.clone(),
+            number: part.number,
+            offset: part.offset,
+            len: part.payload.len(),
+            checksum: part.checksum,
+        };
+        (call, part.payload)
+    }
+
+    /// Writes a part while it is read.
+    pub(crate) fn stream_part(key: &str, token: &UploadToken, part: &PartStream) -> Self {
+        Self::StreamPart {
+            key: key.to_owned(),
+            token: token.clone(),
+            number: part.number,
+            offset: part.offset,
+            len: part.len,
+            algorithm: part.algorithm,
+        }
+    }
+
     /// The call that is made at one of the destinations.
     pub(crate) fn at(mut self, target: &Target) -> Self {
         let own = |key: &mut String| {

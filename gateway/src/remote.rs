@@ -15,10 +15,11 @@ use skyhaul_model::{
     Algorithm, Checksum, Error, ErrorKind, Fault, Hasher, ObjectInfo, Pin, Result, Side, TransferId,
 };
 use skyhaul_stores::payload::Payload;
+use skyhaul_stores::store::no_listing;
 use skyhaul_stores::{
-    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
-    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
-    Store, UploadRequest, UploadToken,
+    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
+    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
+    UploadRequest, UploadToken,
 };
 use tokio::time::Instant;
 
@@ -229,16 +230,6 @@ fn unsupported(what: &str) -> Error {
     Error::new(Side::Destination, ErrorKind::Unsupported, message)
 }
 
-/// Of a listing that is not made.
-struct NoListing(Option<Error>);
-
-#[async_trait]
-impl Lister for NoListing {
-    async fn next_page(&mut self) -> Result<Option<ListPage>> {
-        self.0.take().map_or(Ok(None), Err)
-    }
-}
-
 #[async_trait]
 impl Store for RemoteStore {
     fn capabilities(&self) -> &Capabilities {
@@ -260,7 +251,7 @@ impl Store for RemoteStore {
 
     /// Whoever lists asks the store itself.
     fn list(&self, _request: ListRequest) -> Box<dyn Lister> {
-        Box::new(NoListing(Some(unsupported("list"))))
+        no_listing(unsupported("list"))
     }
 
     async fn stat(&self, key: &str, pin: &Pin, tags: bool) -> Result<Option<ObjectInfo>> {
@@ -279,21 +270,12 @@ impl Store for RemoteStore {
 
     async fn put(&self, key: &str, request: PutRequest) -> Result<PutReceipt> {
         let (len, checksum) = (request.payload.len(), request.checksum.clone());
-        let call = Call::Put {
-            key: key.to_owned(),
-            attributes: Box::new(request.attributes),
-            mtime: request.mtime,
-            checksum: request.checksum,
-            condition: request.condition,
-            len: request.payload.len(),
-        };
-        match self.ask(call, Some(request.payload)).await {
-            Ok(Reply::Put(receipt)) => Ok(*receipt),
-            Ok(_) => Err(confused()),
+        let (call, object) = Call::put(key, request);
+        match self.ask(call, Some(object)).await.and_then(put_of) {
             Err(error) if error.kind == ErrorKind::PreconditionFailed => {
                 self.written_before(key, len, checksum, error).await
             }
-            Err(error) => Err(error),
+            written => written,
         }
     }
 
@@ -337,15 +319,8 @@ impl Store for RemoteStore {
         token: &UploadToken,
         part: PartWrite,
     ) -> Result<PartReceipt> {
-        let call = Call::PutPart {
-            key: key.to_owned(),
-            token: token.clone(),
-            number: part.number,
-            offset: part.offset,
-            len: part.payload.len(),
-            checksum: part.checksum,
-        };
-        reply!(self.ask(call, Some(part.payload)).await, Reply::Part(receipt) => receipt)
+        let (call, part) = Call::put_part(key, token, part);
+        self.ask(call, Some(part)).await.and_then(part_of)
     }
 
     /// Who is asked holds a part that its store does not take so.
@@ -359,21 +334,12 @@ impl Store for RemoteStore {
         token: &UploadToken,
         part: PartStream,
     ) -> Result<PartReceipt> {
-        let call = Call::StreamPart {
-            key: key.to_owned(),
-            token: token.clone(),
-            number: part.number,
-            offset: part.offset,
-            len: part.len,
-            algorithm: part.algorithm,
-        };
+        let call = Call::stream_part(key, token, &part);
         let hasher = part.algorithm.map(Hasher::new);
         let hasher = Arc::new(Mutex::new(hasher));
         let body = Body::Stream(hashed(part.body, Arc::clone(&hasher)));
         let deadline = Instant::now() + self.patience;
-        let Reply::Part(receipt) = self.ask_once(call, Some(body), deadline).await? else {
-            return Err(confused());
-        };
+        let receipt = part_of(self.ask_once(call, Some(body), deadline).await?)?;
         let sent = lock(&hasher).take().map(Hasher::finish);
         is_of(&receipt, sent.as_ref()).map_err(|error| error.object(self.uri(key)))?;
         Ok(receipt)
@@ -455,6 +421,22 @@ impl Store for RemoteStore {
     }
 }
 
+/// What was confirmed of an object that was put.
+pub(crate) fn put_of(reply: Reply) -> Result<PutReceipt> {
+    match reply {
+        Reply::Put(receipt) => Ok(*receipt),
+        _ => Err(confused()),
+    }
+}
+
+/// What was confirmed of a part.
+pub(crate) fn part_of(reply: Reply) -> Result<PartReceipt> {
+    match reply {
+        Reply::Part(receipt) => Ok(receipt),
+        _ => Err(confused()),
+    }
+}
+
 /// That a part that was written while it was read is the one that was sent.
 pub(crate) fn is_of(receipt: &PartReceipt, sent: Option<&Checksum>) -> Result<()> {
     if sent.is_some() && receipt.checksum.is_some() && receipt.checksum.as_ref() != sent {
@@ -501,10 +483,7 @@ fn each_of<T>(asked: Result<Each<T>>, count: usize) -> Vec<Result<T>> {
             let each = each.into_iter();
             each.map(|result| result.map_err(Error::from)).collect()
         }
-        Err(error) => {
-            let fault = Fault::from(error);
-            (0..count).map(|_| Err(fault.clone().into())).collect()
-        }
+        Err(error) => Fault::from(error).copies(count).map(Err).collect(),
     }
 }
 

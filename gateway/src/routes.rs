@@ -142,8 +142,7 @@ impl Routes {
     }
 
     /// The way that has the least under way for its weight, of those that can be used; first those that
-    /// share most edges with one of the ways of `beside`. What has a body takes a slot of its link,
-    /// unless it goes beside others: two that wait for each other's slots would wait for ever.
+    /// share most edges with one of the ways of `beside`.
     fn choose(&self, bytes: u64, beside: &[Path], takes_slot: bool) -> Option<Chosen<'_>> {
         let now = self.now();
         let usable = self.lanes.iter().filter_map(|lane| {
@@ -174,7 +173,9 @@ impl Routes {
         })
     }
 
-    /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`.
+    /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`. What has a body
+    /// takes a slot of its link, unless it goes beside others: two that wait for each other's slots would
+    /// wait for ever.
     pub(crate) async fn find(
         &self,
         bytes: u64,

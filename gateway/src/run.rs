@@ -279,18 +279,15 @@ async fn destination(
         cipher: config.cipher,
         compress: config.compress,
     };
-    let mut places: Vec<(&Vec<u32>, Arc<Routes>)> = Vec::new();
+    let mut places: Vec<(Vec<u32>, Arc<Routes>)> = Vec::new();
     let mut stores = Vec::new();
     for index in 0..row.spec.destinations.len() as u32 {
         let mut ways = config.routes.clone();
         ways.retain(|route| route.destinations.contains(&index));
-        let first = config
-            .routes
-            .iter()
-            .find(|route| route.destinations.contains(&index));
-        let all = first.map(|route| &route.destinations);
-        let all = all.ok_or_else(|| Error::invalid("a destination has no route"))?;
-        if ways.iter().any(|route| route.destinations != *all) {
+        let first = ways.first();
+        let first = first.ok_or_else(|| Error::invalid("a destination has no route"))?;
+        let all = first.destinations.clone();
+        if ways.iter().any(|route| route.destinations != all) {
             let message = "routes share some of their destinations, and not all";
             return Err(Error::invalid(message));
         }

@@ -159,6 +159,12 @@ impl Error {
         self.retryable = retryable;
         self
     }
+
+    /// Whether what was asked is denied or unknown there: another call of the kind would not get further.
+    #[must_use]
+    pub fn is_not_offered(&self) -> bool {
+        matches!(self.kind, ErrorKind::AccessDenied | ErrorKind::Unsupported)
+    }
 }
 
 impl fmt::Display for Error {

@@ -20,6 +20,13 @@ pub struct Fault {
     hint: Option<String>,
 }
 
+impl Fault {
+    /// The same error as often as something failed by it.
+    pub fn copies(self, count: usize) -> impl Iterator<Item = Error> {
+        std::iter::repeat_n(self, count).map(Error::from)
+    }
+}
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let mut message = error.message;

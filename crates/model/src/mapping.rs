@@ -256,8 +256,8 @@ fn overlap(recursive: bool, first: (&Location, &str), second: (&Location, &str))
     }
 }
 
-/// The keys of several destinations of one source: those of the first, and what each calls them
-/// instead.
+/// The keys of all destinations of one source: those of the first, and what each of several calls
+/// them instead.
 #[must_use]
 pub fn renames(plans: &[CopyPlan]) -> Option<(KeyMap, Vec<Rename>)> {
     let mut keys = plans.first()?.keys.clone();
@@ -274,7 +274,8 @@ pub fn renames(plans: &[CopyPlan]) -> Option<(KeyMap, Vec<Rename>)> {
         from: from.clone(),
         to: plan.keys.destination_prefix().to_owned(),
     };
-    let renames = plans.iter().map(rename).collect();
+    let several = if plans.len() == 1 { &[] } else { plans };
+    let renames = several.iter().map(rename).collect();
     Some((keys, renames))
 }
 

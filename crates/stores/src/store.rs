@@ -67,6 +67,21 @@ pub trait Lister: Send {
     async fn next_page(&mut self) -> Result<Option<ListPage>>;
 }
 
+/// The listing of a store that makes none: this error, and nothing after it.
+#[must_use]
+pub fn no_listing(error: Error) -> Box<dyn Lister> {
+    Box::new(NoListing(Some(error)))
+}
+
+struct NoListing(Option<Error>);
+
+#[async_trait]
+impl Lister for NoListing {
+    async fn next_page(&mut self) -> Result<Option<ListPage>> {
+        self.0.take().map_or(Ok(None), Err)
+    }
+}
+
 /// What to read.
 #[derive(Debug, Clone, Default)]
 pub struct ReadRequest {

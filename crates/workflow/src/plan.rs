@@ -70,11 +70,6 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
                 .await?;
         }
     }
-    let renames = if destinations.len() == 1 {
-        Vec::new()
-    } else {
-        renames
-    };
     Ok(TransferSpec {
         mode: request.mode,
         source,

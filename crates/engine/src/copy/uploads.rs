@@ -335,10 +335,6 @@ async fn intend_anew(
     intend(engine, task, row.key.clone(), Some(row.intended)).await
 }
 
-fn is_not_offered(error: &Error) -> bool {
-    matches!(error.kind, ErrorKind::AccessDenied | ErrorKind::Unsupported)
-}
-
 /// Aborts the upload that a dead run may have created without recording its token: one that was
 /// not there before the intent, began within a creation's time of it, and has no parts. Where more
 /// than one fits at a store, none is touched there: it might be a stranger's.
@@ -349,7 +345,7 @@ pub(crate) async fn abort_unrecorded(engine: &Engine, row: &UploadRow) -> Result
     }
     let open = match engine.destination.uploads(key).await {
         Ok(open) => open,
-        Err(error) if is_not_offered(&error) => return Ok(()),
+        Err(error) if error.is_not_offered() => return Ok(()),
         Err(error) => return Err(error),
     };
     // The store's clock may be a little behind or ahead of ours.

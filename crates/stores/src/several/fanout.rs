@@ -58,10 +58,15 @@ pub trait Fanout: Debug + Send + Sync {
     ) -> Vec<Result<PartReceipt>>;
 }
 
-/// The modification time to give to one of several stores: those that keep it as metadata get it
+/// Whether one of several stores is given no modification time: those that keep it as metadata get it
 /// there.
+pub fn is_timeless(store: &dyn Store) -> bool {
+    store.capabilities().mtime == MtimeSupport::Metadata
+}
+
+/// The modification time to give to one of several stores.
 pub(super) fn mtime(store: &dyn Store, mtime: Option<Timestamp>) -> Option<Timestamp> {
-    mtime.filter(|_| store.capabilities().mtime != MtimeSupport::Metadata)
+    mtime.filter(|_| !is_timeless(store))
 }
 
 /// Each store is asked by itself.

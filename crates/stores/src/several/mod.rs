@@ -14,13 +14,13 @@ use skyhaul_model::keymap::Rename;
 use skyhaul_model::outcome::PartReceipt;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result, Side};
 
-pub use self::fanout::{Each, Fanout, Key};
+pub use self::fanout::{Each, Fanout, Key, is_timeless};
 pub use self::tee::{Stop, fed, tee};
 use crate::retag;
 use crate::store::{
-    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
-    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
-    Store, UploadRequest, UploadToken,
+    Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
+    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
+    UploadRequest, UploadToken, no_listing,
 };
 
 /// Most stores that are written at once.
@@ -101,19 +101,16 @@ impl Several {
         join_all(looks).await
     }
 
+    /// The stores that have an upload, with its token there.
+    fn open(&self, token: &UploadToken) -> Result<impl Iterator<Item = (&Member, UploadToken)>> {
+        let tokens = joined::some_tokens(token, self.members.len())?;
+        let open = self.members.iter().zip(tokens);
+        Ok(open.filter_map(|(member, token)| Some((member, token?))))
+    }
+
     fn unsupported(&self, what: &str, key: &str) -> Error {
         let message = format!("several destinations are not {what}");
         Error::new(self.side(), ErrorKind::Unsupported, message).object(self.uri(key))
-    }
-}
-
-/// Of a listing that is not made.
-struct NoListing(Option<Error>);
-
-#[async_trait]
-impl Lister for NoListing {
-    async fn next_page(&mut self) -> Result<Option<ListPage>> {
-        self.0.take().map_or(Ok(None), Err)
     }
 }
 
@@ -142,8 +139,7 @@ impl Store for Several {
     }
 
     fn list(&self, request: ListRequest) -> Box<dyn Lister> {
-        let error = self.unsupported("listed", &request.prefix);
-        Box::new(NoListing(Some(error)))
+        no_listing(self.unsupported("listed", &request.prefix))
     }
 
     /// What all have: `None` if one lacks it, an error if they have different sizes.
@@ -326,10 +322,7 @@ impl Store for Several {
 
     /// The parts that all have.
     async fn list_parts(&self, key: &str, token: &UploadToken) -> Result<Vec<PartReceipt>> {
-        let tokens = joined::some_tokens(token, self.members.len())?;
-        let open = self.members.iter().zip(tokens);
-        let open = open.filter_map(|(member, token)| Some((member, token?)));
-        let lists = open.map(|(member, token)| async move {
+        let lists = self.open(token)?.map(|(member, token)| async move {
             let key = member.key(key);
             member.store.list_parts(&key, &token).await
         });
@@ -337,10 +330,7 @@ impl Store for Several {
     }
 
     async fn abort_upload(&self, key: &str, token: &UploadToken) -> Result<()> {
-        let tokens = joined::some_tokens(token, self.members.len())?;
-        let open = self.members.iter().zip(tokens);
-        let open = open.filter_map(|(member, token)| Some((member, token?)));
-        let aborts = open.map(|(member, token)| async move {
+        let aborts = self.open(token)?.map(|(member, token)| async move {
             let key = member.key(key);
             member.store.abort_upload(&key, &token).await
         });
@@ -357,9 +347,7 @@ impl Store for Several {
         let (mut all, mut refused) = (Vec::new(), Vec::new());
         for (place, uploads) in join_all(lists).await.into_iter().enumerate() {
             let uploads = match uploads {
-                Err(error)
-                    if matches!(error.kind, ErrorKind::AccessDenied | ErrorKind::Unsupported) =>
-                {
+                Err(error) if error.is_not_offered() => {
                     refused.push(error);
                     continue;
                 }
