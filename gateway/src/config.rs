@@ -43,6 +43,13 @@ pub struct Config {
     pub cipher: Cipher,
     /// What is done to make fewer bytes.
     pub compress: Compress,
+    /// Whether connections between gateways are encrypted by TLS, beside what is sealed anyway.
+    #[serde(default)]
+    pub socket_tls: bool,
+    /// The instance metadata service (`http://169.254.169.254`) to ask whether the machine is to be
+    /// taken away, where it may be.
+    #[serde(default)]
+    pub notices: Option<String>,
     /// Bounds.
     pub limits: LimitsConfig,
     /// Whether it lets itself be looked into.

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
+use skyhaul_engine::Engine;
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{ControlAddress, GatewayRole, GatewayRow, TransferState};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,12 +22,13 @@ const LOOK: Duration = Duration::from_millis(500);
 /// A gateway that cannot reach the state for this long stops by itself: nobody may know of it.
 const GRACE: Duration = Duration::from_mins(5);
 
-/// What a gateway says of itself that does not change.
-#[derive(Debug, Clone)]
+/// What a gateway says of itself.
+#[derive(Clone)]
 pub(crate) struct Own {
     pub(crate) name: String,
     pub(crate) address: Option<String>,
-    pub(crate) holder: Option<HolderId>,
+    /// If it claims groups.
+    pub(crate) engine: Option<Arc<Engine>>,
     pub(crate) role: GatewayRole,
     pub(crate) control: Option<ControlAddress>,
 }
@@ -39,6 +41,8 @@ pub(crate) struct Directory {
     /// All who told of themselves, also those that drain.
     known: Mutex<HashMap<GatewayId, String>>,
     beats: AtomicU64,
+    /// The last beat of each that claims groups and has nothing to do.
+    idle: Mutex<HashMap<String, u64>>,
 }
 
 impl Directory {
@@ -48,6 +52,7 @@ impl Directory {
             names: watch::Sender::default(),
             known: Mutex::default(),
             beats: AtomicU64::new(0),
+            idle: Mutex::default(),
         })
     }
 
@@ -105,7 +110,7 @@ impl Directory {
         let row = GatewayRow {
             name: own.name.clone(),
             gateway: node.id.to_string(),
-            holder: own.holder.clone(),
+            holder: own.engine.as_ref().map(|engine| engine.holder.clone()),
             address: own.address.clone(),
             beat: self.beats.fetch_add(1, Ordering::Relaxed) + 1,
             connections: node.connections() as u64,
@@ -115,6 +120,7 @@ impl Directory {
             written_bytes: traffic.written.load(Ordering::Relaxed),
             role: Some(own.role),
             draining: node.is_draining(),
+            idle: own.engine.as_ref().is_some_and(|engine| engine.is_idle()),
             told: Some(Timestamp::now()),
             control: own.control.clone(),
         };
@@ -130,6 +136,9 @@ impl Directory {
     ) -> Result<()> {
         self.tell(state, transfer, node, own).await?;
         let rows = state.gateways(transfer).await?;
+        if let Some(engine) = &own.engine {
+            engine.idle.tell_others(self.idle(&rows, &own.name));
+        }
         let id = |row: &GatewayRow| GatewayId::parse(&row.gateway);
         *lock(&self.known) = rows
             .iter()
@@ -149,6 +158,18 @@ impl Directory {
         self.addresses
             .send_if_modified(|known| renew(known, addresses));
         Ok(())
+    }
+
+    /// How many others have nothing to do. Those that did not tell of themselves since the last look
+    /// may be gone: they are not counted.
+    fn idle(&self, rows: &[GatewayRow], own: &str) -> u32 {
+        let idle = rows.iter().filter(|row| row.idle && row.name != own);
+        let now: HashMap<_, _> = idle.map(|row| (row.name.clone(), row.beat)).collect();
+        let mut known = lock(&self.idle);
+        let told = |(name, beat): &(&String, &u64)| known.get(*name) != Some(*beat);
+        let count = now.iter().filter(told).count();
+        *known = now;
+        u32::try_from(count).unwrap_or(u32::MAX)
     }
 }
 

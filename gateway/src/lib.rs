@@ -15,6 +15,7 @@ mod hosting;
 pub mod id;
 mod link;
 pub mod node;
+mod notice;
 pub mod orders;
 mod peers;
 mod perform;
@@ -23,6 +24,8 @@ pub mod routes;
 pub mod run;
 pub mod secret;
 pub mod serve;
+mod socket;
+mod tls;
 pub mod wire;
 pub mod world;
 

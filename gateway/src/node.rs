@@ -149,11 +149,7 @@ impl Node {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             id,
-            member: Member {
-                secret: identity.membership,
-                dataplane: identity.dataplane,
-                hello,
-            },
+            member: Member::new(identity.membership, identity.dataplane, hello),
             secret: identity.data,
             destinations,
             links: Mutex::default(),

@@ -25,11 +25,13 @@ use crate::control::{self, Subject};
 use crate::directory::{Directory, Own};
 use crate::hosting::Hosting;
 use crate::node::{Identity, Node};
+use crate::notice;
 use crate::orders::Orders;
 use crate::peers;
 use crate::remote::RemoteStore;
 use crate::routes::{Route, Routes};
 use crate::serve::Destinations;
+use crate::socket::Socket;
 use crate::world::{Network, Real, Tcp, World};
 
 /// How often the transfer is looked at: what is listed, whether it goes on.
@@ -95,6 +97,13 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
         &mut tasks,
     )
     .await?;
+    if let Some(service) = &config.notices {
+        let watching = notice::watch(notice::client(service)?, orders.clone());
+        let ended = ended.clone();
+        tasks.spawn(async move {
+            ended.run_until_cancelled(watching).await;
+        });
+    }
     let trace = Trace::new(config.control.as_ref().map_or(0, |control| control.chunks));
     let control = match &config.control {
         Some(control) => {
@@ -120,7 +129,7 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
     let own = Own {
         name: config.name.clone(),
         address,
-        holder: None,
+        engine: None,
         role,
         control,
     };
@@ -133,7 +142,7 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
         () = orders.drain.cancelled(), if claims => return Ok(()),
     };
     let own = Own {
-        holder: engine.as_ref().map(|engine| engine.holder.clone()),
+        engine: engine.clone(),
         ..own
     };
     let work = async {
@@ -173,18 +182,21 @@ async fn join<N: Network>(
     tasks: &mut JoinSet<()>,
 ) -> Result<Option<String>> {
     let mut address = None;
+    let socket = Socket::new(config.socket_tls)?;
     if let Some(at) = config.listen {
         let (listener, at) = peers::listen(network, at).await?;
         tracing::info!(%at, gateway = %node.id, "listening");
         address = Some(at.to_string());
         let (node, network) = (Arc::clone(node), network.clone());
-        tasks.spawn(peers::accept(node, network, listener, ended.clone()));
+        let accepting = peers::accept(node, network, listener, socket.clone(), ended.clone());
+        tasks.spawn(accepting);
     }
     for name in &config.peers {
         for _ in 0..config.connections.max(1) {
             let (node, directory) = (Arc::clone(node), Arc::clone(directory));
-            let (network, name) = (network.clone(), name.clone());
-            tasks.spawn(peers::keep(node, network, directory, name, ended.clone()));
+            let (network, name, socket) = (network.clone(), name.clone(), socket.clone());
+            let keeping = peers::keep(node, network, directory, name, socket, ended.clone());
+            tasks.spawn(keeping);
         }
     }
     Ok(address)

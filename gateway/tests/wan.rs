@@ -33,7 +33,7 @@ async fn ends_whole(live: &Live, source: Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root: network namespaces"]
-async fn heavy_root_a_partition_of_twenty_seconds_heals() {
+async fn slow_root_a_partition_of_twenty_seconds_heals() {
     let mut wan = Wan::up(LINK);
     let live = Live::new(24, None).await;
     let _far = live.start_in(wan.far(), "dst-1", (&[], 0), Some(wan.far().any()));
@@ -56,7 +56,7 @@ async fn heavy_root_a_partition_of_twenty_seconds_heals() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs root: network namespaces"]
-async fn heavy_root_a_peer_that_stops_reading_is_dropped_and_its_chunks_go_elsewhere() {
+async fn slow_root_a_peer_that_stops_reading_is_dropped_and_its_chunks_go_elsewhere() {
     let wan = Wan::up(LINK);
     let live = Live::new(24, None).await;
     let stops = wan.far().stopping_after(2 * MIB);

@@ -92,6 +92,40 @@ fn gateways_sync_and_find_nothing_more_to_do() {
     assert_eq!(again.copied(), Vec::<&str>::new());
 }
 
+/// One object is one group, and whoever claims it has all the work until it is split.
+#[test]
+fn gateways_share_a_group_when_one_of_them_has_nothing_to_do() {
+    let pair = Pair::new(Kind::DiskToS3);
+    write(&pair.source, &[("large".to_owned(), Body::new(1, 60 * MIB))]);
+    // Slow enough that it takes seconds.
+    let flags = [&["--bwlimit", "20M"], FLAGS, TWO].concat();
+    let ended = pair.run("cp", "", "", &flags);
+    assert_whole(&pair, &ended);
+    let status = pair.cli.run(&["status", "--json"]);
+    let id = status.assert_code(0).events()[0]["transfer"].clone();
+    let id = id.as_str().unwrap();
+    let top = pair.cli.run(&["top", id, "--json"]);
+    let top = top.assert_code(0).events().pop().unwrap();
+    for gateway in top["gateways"].as_array().unwrap() {
+        if gateway["role"] == "source" {
+            let sent = gateway["logical_bytes"].as_u64().unwrap();
+            assert!(sent >= 5 * MIB, "{gateway} sent next to nothing");
+        }
+    }
+    assert_eq!(top["chunks"]["done"], 12, "{top}");
+    let chunks = pair.cli.run(&["chunks", id, "--json"]);
+    let chunks = chunks.assert_code(0).events();
+    let mut parts: Vec<_> = chunks
+        .iter()
+        .map(|chunk| chunk["part"].as_u64().unwrap())
+        .collect();
+    parts.sort_unstable();
+    assert_eq!(parts, (1..=12).collect::<Vec<_>>(), "each part once");
+    let groups: std::collections::BTreeSet<_> =
+        chunks.iter().map(|chunk| chunk["group"].as_str()).collect();
+    assert!(groups.len() > 1, "{groups:?}");
+}
+
 #[test]
 fn gateways_leave_no_failure_unnamed() {
     let pair = Pair::new(Kind::S3ToDisk);
@@ -239,20 +273,20 @@ fn drains(names: &[&str], gateways: &[&str]) {
 }
 
 #[test]
-fn heavy_gateways_that_drain_finish_what_they_have_begun_and_lose_nothing() {
+fn slow_gateways_that_drain_finish_what_they_have_begun_and_lose_nothing() {
     drains(&["src-1", "dst-1"], TWO);
     drains(&["relay-1"], RELAYED);
 }
 
 #[test]
-fn heavy_gateways_that_hang_lose_their_groups_and_harm_nothing_when_they_wake() {
+fn slow_gateways_that_hang_lose_their_groups_and_harm_nothing_when_they_wake() {
     // Of two small groups either may have both: one of the two that hang has work.
     hangs("src-1", TWO);
     hangs("src-2", TWO);
 }
 
 #[test]
-fn heavy_gateways_that_hang_alone_are_started_anew() {
+fn slow_gateways_that_hang_alone_are_started_anew() {
     hangs("src-1", &["--gateways", "1"]);
 }
 
@@ -280,7 +314,7 @@ fn hangs(name: &str, gateways: &[&str]) {
 
 /// The command serves the state: while it is stopped no lease can be renewed.
 #[test]
-fn heavy_gateways_survive_a_state_that_does_not_answer_for_longer_than_a_lease() {
+fn slow_gateways_survive_a_state_that_does_not_answer_for_longer_than_a_lease() {
     let bench = Proxied::new(Kind::S3ToS3);
     let pair = &bench.pair;
     write(&pair.source, &objects(150 * MIB, 100));

@@ -32,6 +32,9 @@ pub(crate) struct GatewayArgs {
     /// Do not encrypt objects on the way (what is done with them is sealed all the same)
     #[arg(long, conflicts_with = "cipher", requires = "max_instances")]
     no_encrypt: bool,
+    /// Wrap connections between gateways in TLS, too
+    #[arg(long, requires = "max_instances")]
+    socket_tls: bool,
     /// Connections of a gateway to its neighbours [default: 32]
     #[arg(long, value_name = "N", value_parser = values::parallelism, requires = "max_instances")]
     max_connections: Option<u64>,
@@ -79,6 +82,7 @@ impl GatewayArgs {
                 cipher => cipher.unwrap_or_else(Cipher::suited),
             },
             compress: self.compress.unwrap_or_default(),
+            socket_tls: self.socket_tls,
             connections: self
                 .max_connections
                 .map_or(32, |count| usize::try_from(count).unwrap_or(usize::MAX)),

@@ -9,7 +9,7 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ),
     (
         "encrypt_socket_tls",
-        "encryption between gateways; one machine speaks TLS to both stores",
+        "TLS between gateways: `--socket-tls`; to both stores it is always spoken",
     ),
     (
         "bbr",

@@ -138,11 +138,16 @@ impl Budget {
         Demand(Arc::clone(&self.waiting))
     }
 
+    /// Whether nobody waits for a permit.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting.count.load(Ordering::Acquire) == 0
+    }
+
     /// Waits until all who want a permit have one: time to find more work.
     pub async fn all_served(&self) {
         loop {
             let told = self.waiting.nobody.notified();
-            if self.waiting.count.load(Ordering::Acquire) == 0 {
+            if self.is_idle() {
                 return;
             }
             told.await;

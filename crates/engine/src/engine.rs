@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::Budget;
 use crate::copy::uploads::Uploads;
+use crate::idle::Idle;
 use crate::meter::Meter;
 use crate::trace::Trace;
 
@@ -82,6 +83,8 @@ pub struct Engine {
     pub meter: Arc<Meter>,
     /// Recent chunks, for whoever looks: none, unless whoever made the engine says otherwise.
     pub trace: Arc<Trace>,
+    /// Who has nothing to do; where this run is alone, nobody says so.
+    pub idle: Idle,
     /// Who holds this run's leases.
     pub holder: HolderId,
     /// Stops the run cleanly.
@@ -136,6 +139,7 @@ impl Engine {
             limits: parts.limits,
             meter: parts.meter,
             trace: Trace::new(0),
+            idle: Idle::default(),
             holder: HolderId::generate(),
             cancel: parts.cancel,
             drain: CancellationToken::new(),
@@ -160,6 +164,12 @@ impl Engine {
         if self.service_copy.swap(false, Ordering::Relaxed) {
             tracing::warn!("streaming from now on, since the service does not copy: {why}");
         }
+    }
+
+    /// Whether it finds no group to claim, and has room for one.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.idle.is_dry() && self.budget.is_idle() && !self.drain.is_cancelled()
     }
 
     /// Fails if the run was asked to stop.

@@ -5,6 +5,7 @@
 pub mod budget;
 pub mod copy;
 pub mod engine;
+pub mod idle;
 pub mod listing;
 pub mod meter;
 pub mod trace;

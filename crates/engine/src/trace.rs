@@ -232,6 +232,14 @@ impl Trace {
         }
     }
 
+    /// Chunks went on in other groups: whoever works on those tells of them.
+    pub(crate) fn moved(&self, group: GroupId, chunks: Bitmap) {
+        let ring = &mut *self.lock();
+        ring.chunks
+            .retain(|(of, chunk), _| *of != group || !chunks.contains(*chunk));
+        ring.order.retain(|id| ring.chunks.contains_key(id));
+    }
+
     /// A chunk failed, or an object of it.
     pub(crate) fn failed(&self, group: GroupId, chunk: u32) {
         self.reached((group, chunk), Stage::Failed);

@@ -123,6 +123,9 @@ pub struct Counts {
     pub source_verified: u64,
     /// Objects proved by the destination's own checksum.
     pub transport_verified: u64,
+    /// Chunks that are done in their groups only because they went on in others: work that is
+    /// counted twice among chunks that are done.
+    pub moved_chunks: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -135,6 +138,7 @@ impl std::ops::AddAssign for Counts {
         self.retries += other.retries;
         self.source_verified += other.source_verified;
         self.transport_verified += other.transport_verified;
+        self.moved_chunks += other.moved_chunks;
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::{Checksum, Verification};
 use crate::error::{Error, ErrorKind, Side};
+use crate::group::Bitmap;
 
 /// What was done with an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -143,5 +144,10 @@ pub enum ReceiptRecord {
         attempt: u32,
         /// What the store confirmed.
         receipt: PartReceipt,
+    },
+    /// Chunks went on in groups of their own, since other holders had nothing to do.
+    Moved {
+        /// Which, of the group that this record is of.
+        chunks: Bitmap,
     },
 }

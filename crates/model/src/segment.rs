@@ -1,6 +1,8 @@
 //! Manifest segments: the immutable description of one group's chunks. The group's row in the
 //! state holds only a pointer to it.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -101,6 +103,35 @@ impl Segment {
         &self.objects[first as usize..(first + count) as usize]
     }
 
+    /// Some of its chunks, with their objects, as a segment of their own.
+    #[must_use]
+    pub fn only(&self, chunks: &[u32]) -> Self {
+        let mut objects = Vec::new();
+        let mut known = HashMap::new();
+        let mut add = |object: u32| {
+            *known.entry(object).or_insert_with(|| {
+                objects.push(self.objects[object as usize].clone());
+                objects.len() as u32 - 1
+            })
+        };
+        let chunks = chunks.iter().map(|chunk| match self.chunks[*chunk as usize] {
+            Chunk::Range { object, part } => Chunk::Range {
+                object: add(object),
+                part,
+            },
+            // No two bundles share an object, so its objects stay next to each other.
+            Chunk::Bundle { first, count } => Chunk::Bundle {
+                first: (first..first + count).map(&mut add).min().unwrap_or(0),
+                count,
+            },
+        });
+        Self {
+            version: self.version,
+            chunks: chunks.collect(),
+            objects,
+        }
+    }
+
     /// Checks a segment that was read back: version, and that every index is in bounds, so that
     /// the other methods cannot panic.
     pub fn validate(&self) -> Result<()> {
@@ -126,5 +157,50 @@ impl Segment {
         } else {
             Err(Error::invalid("damaged manifest segment"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(key: &str, size: u64, part_size: Option<u64>) -> ObjectTask {
+        ObjectTask {
+            source_key: key.to_owned(),
+            destination_key: key.to_owned(),
+            size,
+            pin: Pin::default(),
+            mtime: jiff::Timestamp::UNIX_EPOCH,
+            storage_class: None,
+            part_size,
+            attempt: 1,
+            reason: None,
+        }
+    }
+
+    #[test]
+    fn some_chunks_are_a_segment_of_the_same_objects() {
+        let small = ["a", "b", "c", "d"].map(|key| task(key, 1, None));
+        let large = ["e", "f"].map(|key| task(key, 30, Some(10)));
+        let range = |object, part| Chunk::Range { object, part };
+        let bundle = |first, count| Chunk::Bundle { first, count };
+        let segment = Segment {
+            version: SEGMENT_VERSION,
+            objects: small.into_iter().chain(large).collect(),
+            chunks: vec![
+                bundle(0, 2),
+                range(4, 1),
+                range(4, 3),
+                bundle(2, 2),
+                range(5, 2),
+            ],
+        };
+        let some = segment.only(&[2, 3, 4]);
+        some.validate().unwrap();
+        let keys: Vec<_> = some.objects.iter().map(|task| &*task.source_key).collect();
+        assert_eq!(keys, ["e", "c", "d", "f"]);
+        assert_eq!(some.chunks, [range(0, 3), bundle(1, 2), range(3, 2)]);
+        assert_eq!(segment.only(&[1, 2]).objects.len(), 1);
+        assert!(segment.only(&[]).chunks.is_empty());
     }
 }

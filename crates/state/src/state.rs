@@ -382,6 +382,8 @@ pub struct GatewayRow {
     pub role: Option<GatewayRole>,
     /// Whether it takes no new work, and ends when it has finished what it has begun.
     pub draining: bool,
+    /// Whether it claims groups, finds none, and has room for one.
+    pub idle: bool,
     /// When it told this, by its own clock (shown, never compared between machines).
     pub told: Option<Timestamp>,
     /// Where it can be looked into, if it lets itself.

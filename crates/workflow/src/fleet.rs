@@ -61,6 +61,8 @@ pub struct Fleet {
     pub cipher: Cipher,
     /// What is done to make fewer bytes.
     pub compress: Compress,
+    /// Whether their connections are encrypted by TLS, too.
+    pub socket_tls: bool,
     /// Connections of a gateway to all its neighbours together.
     pub connections: usize,
 }
@@ -217,6 +219,8 @@ pub(crate) async fn copy(
         routes: Vec::new(),
         cipher: fleet.cipher,
         compress: fleet.compress,
+        socket_tls: fleet.socket_tls,
+        notices: None,
         limits: limits(&engine.limits, fleet.pairs),
         control: None,
     };

@@ -14,7 +14,7 @@ use skyhaul_state::ControlAddress;
 use skyhaul_state::service::Token;
 use tokio::net::TcpStream;
 
-use super::tls;
+use crate::tls;
 
 /// How long an answer may take, from the connection on.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -62,7 +62,7 @@ async fn exchange(
     method: &Method,
     path: &str,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let connector = tls::connector(&at.fingerprint)?;
+    let connector = tls::connector(Some(&at.fingerprint))?;
     let stream = TcpStream::connect(&at.address).await?;
     stream.set_nodelay(true)?;
     let stream = connector

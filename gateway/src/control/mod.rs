@@ -8,7 +8,6 @@ mod metrics;
 mod rates;
 pub mod replies;
 mod server;
-mod tls;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use crate::directory::Directory;
 use crate::node::Node;
 use crate::orders::Orders;
 use crate::peers;
+use crate::tls;
 use crate::world::Tcp;
 
 pub use api::ROUTES;

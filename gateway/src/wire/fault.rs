@@ -8,6 +8,9 @@ pub enum WireError {
     /// The connection failed or ended.
     #[error("the connection ended")]
     Io(#[from] io::Error),
+    /// TLS was asked for, and the peer speaks none, or another.
+    #[error("no TLS with the peer: {0}")]
+    Tls(#[source] io::Error),
     /// The first bytes are not those of a gateway.
     #[error("the peer is no gateway")]
     NoGateway,

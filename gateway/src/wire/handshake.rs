@@ -86,9 +86,32 @@ pub struct Member {
     pub dataplane: String,
     /// What it says of itself.
     pub hello: Hello,
+    /// What only the two ends of an encrypted connection know of it; empty if it is not encrypted.
+    binding: Vec<u8>,
 }
 
 impl Member {
+    /// What it brings to handshakes over connections that are not encrypted.
+    #[must_use]
+    pub fn new(secret: MembershipSecret, dataplane: String, hello: Hello) -> Self {
+        Self {
+            secret,
+            dataplane,
+            hello,
+            binding: Vec::new(),
+        }
+    }
+
+    /// The same for one encrypted connection: both ends agree only if it is one connection, and not
+    /// two with somebody between.
+    #[must_use]
+    pub fn bound(&self, binding: &[u8]) -> Self {
+        Self {
+            binding: binding.to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// Makes the handshake as the one that connected.
     pub async fn connect<S>(&self, stream: &mut S) -> Result<Agreed, WireError>
     where
@@ -145,7 +168,8 @@ impl Member {
 
     fn begin(&self, connects: bool) -> Result<HandshakeState, WireError> {
         let shared = self.secret.derive(&[LABEL, b" handshake"]);
-        let prologue = [LABEL, b" ", self.dataplane.as_bytes()].concat();
+        let dataplane = self.dataplane.as_bytes();
+        let prologue = [LABEL, b" ", dataplane, &self.binding].concat();
         let noise = || {
             let builder = Builder::new(PATTERN.parse()?)
                 .prologue(&prologue)?

@@ -14,14 +14,11 @@ use crate::GatewayId;
 use crate::secret::MembershipSecret;
 
 fn member(secret: &MembershipSecret) -> Member {
-    Member {
-        secret: secret.clone(),
-        dataplane: "dataplane".to_owned(),
-        hello: Hello {
-            gateway: GatewayId::generate(),
-            credit: 4 << 20,
-        },
-    }
+    let hello = Hello {
+        gateway: GatewayId::generate(),
+        credit: 4 << 20,
+    };
+    Member::new(secret.clone(), "dataplane".to_owned(), hello)
 }
 
 type Made = (Result<Agreed, WireError>, Result<Agreed, WireError>);
@@ -115,17 +112,27 @@ async fn members_agree_and_hear_each_other() {
 #[tokio::test]
 async fn strangers_are_refused() {
     let (ours, theirs) = (MembershipSecret::generate(), MembershipSecret::generate());
-    let elsewhere = Member {
-        dataplane: "another".to_owned(),
-        ..member(&ours)
-    };
-    for stranger in [member(&theirs), elsewhere] {
+    let mut elsewhere = member(&ours);
+    elsewhere.dataplane = "another".to_owned();
+    // Somebody stands between, and speaks TLS with both.
+    let between = member(&ours).bound(b"one connection");
+    for stranger in [member(&theirs), elsewhere, between] {
         for (connects, accepts) in [(&stranger, &member(&ours)), (&member(&ours), &stranger)] {
             let (near, far) = shake(connects, accepts).await;
             assert!(matches!(far, Err(WireError::NoMember)));
             assert!(matches!(near, Err(WireError::Io(_))));
         }
     }
+}
+
+#[tokio::test]
+async fn both_ends_of_an_encrypted_connection_agree() {
+    let ours = MembershipSecret::generate();
+    let [near, far] = [(); 2].map(|()| member(&ours).bound(b"one connection"));
+    let (near_agreed, far_agreed) = shake(&near, &far).await;
+    assert!(near_agreed.is_ok() && far_agreed.is_ok());
+    let (near_agreed, far_agreed) = shake(&near, &far.bound(b"another")).await;
+    assert!(near_agreed.is_err() && far_agreed.is_err());
 }
 
 async fn accept(bytes: &[u8]) -> (Result<Agreed, WireError>, Vec<u8>) {

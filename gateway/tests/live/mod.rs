@@ -143,6 +143,8 @@ impl Live {
             routes: Vec::new(),
             cipher: Cipher::suited(),
             compress: Compress::None,
+            socket_tls: false,
+            notices: None,
             limits: LimitsConfig {
                 transfers: 2,
                 max_memory: 64 << 20,

@@ -20,7 +20,7 @@ use skyhaul_gateway::{Compress, Route, run};
 use skyhaul_model::group::RangeId;
 use skyhaul_model::keymap::Rename;
 use skyhaul_model::parts::{PartPolicy, part_size};
-use skyhaul_model::segment::ObjectTask;
+use skyhaul_model::segment::{MAX_GROUP_CHUNKS, ObjectTask};
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{ErrorKind, HolderId, Pin, TransferId};
 use skyhaul_state::{
@@ -183,7 +183,13 @@ impl Run {
             .lease_range(&self.id, range, &holder, None)
             .await?;
         let rules = self.buckets.destination_rules(&self.spec, &self.id).await?;
-        let mut packer = Packer::new(3);
+        // Small groups, or few that hold much: those are split.
+        let (chunks, most) = if self.dice.one_in(3) {
+            (MAX_GROUP_CHUNKS, 40)
+        } else {
+            (3, 6)
+        };
+        let mut packer = Packer::new(chunks);
         let mut groups = Vec::new();
         let mut counts = ListCounts::default();
         let mut left = 0;
@@ -206,12 +212,12 @@ impl Run {
             counts.copy_objects += 1;
             counts.copy_bytes += size;
             if left == 0 {
-                left = self.dice.between(1, 6);
-                self.take(&mut packer, &mut groups).await?;
+                left = self.dice.between(1, most);
+                self.take(&mut packer, chunks, &mut groups).await?;
             }
             left -= 1;
         }
-        self.take(&mut packer, &mut groups).await?;
+        self.take(&mut packer, chunks, &mut groups).await?;
         let publication = Publication {
             cursor: None,
             groups,
@@ -229,9 +235,10 @@ impl Run {
     async fn take(
         &self,
         packer: &mut Packer,
+        most: usize,
         groups: &mut Vec<NewGroup>,
     ) -> skyhaul_model::Result<()> {
-        for segment in packer.take(3).segments {
+        for segment in packer.take(most).segments {
             let chunks = segment.chunks.iter();
             groups.push(NewGroup {
                 chunks: segment.chunks.len() as u32,
@@ -242,8 +249,9 @@ impl Run {
         Ok(())
     }
 
-    /// Runs the fleet to the end of the transfer and looks at what it left.
-    pub(crate) fn run(mut self, seed: u64) -> Result<(), String> {
+    /// Runs the fleet to the end of the transfer and looks at what it left. How many chunks went on in
+    /// other groups, because others had nothing to do.
+    pub(crate) fn run(mut self, seed: u64) -> Result<u64, String> {
         futures::executor::block_on(self.publish()).map_err(|error| error.to_string())?;
         let mut builder = turmoil::Builder::new();
         builder
@@ -338,7 +346,7 @@ impl Run {
     }
 
     /// Every byte once, nothing else, nothing left.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self) -> Result<u64, String> {
         let ensure = |holds: bool, what: String| if holds { Ok(()) } else { Err(what) };
         #[cfg(mutant)]
         if let Some(violation) = skyhaul_model::mutant::violations().pop() {
@@ -374,7 +382,7 @@ impl Run {
             counted == (objects, bytes, 0, 0),
             format!("counted are {done:?}"),
         )?;
-        Ok(())
+        Ok(done.moved_chunks)
     }
 }
 
@@ -502,6 +510,8 @@ fn members(dice: &Dice, id: &TransferId, copies: u64) -> BTreeMap<String, Member
         routes: Vec::new(),
         cipher,
         compress: Compress::Lz4,
+        socket_tls: false,
+        notices: None,
         limits: LimitsConfig {
             transfers: 3,
             max_memory: 256 << 10,

@@ -15,8 +15,8 @@ mod store;
 
 use fleet::Run;
 
-/// What is wrong after a run, and what run it was.
-fn outcome(seed: u64) -> Result<(), String> {
+/// How many chunks changed their group in a run; or what is wrong after it, and what run it was.
+fn outcome(seed: u64) -> Result<u64, String> {
     let run = Run::new(seed);
     let description = run.describe();
     let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run.run(seed)));
@@ -24,16 +24,20 @@ fn outcome(seed: u64) -> Result<(), String> {
     ended.map_err(|what| format!("{what} ({description})"))
 }
 
-/// Runs these seeds; all that fail are named.
-fn seeds(seeds: std::ops::Range<u64>) {
-    let mut failed = Vec::new();
+/// Runs these seeds; all that fail are named. In how many of them a group was split.
+fn seeds(seeds: std::ops::Range<u64>) -> u64 {
+    let (mut failed, mut split) = (Vec::new(), 0);
     for seed in seeds {
-        if let Err(what) = outcome(seed) {
-            println!("SKYHAUL_TEST_SEED={seed}: {what}");
-            failed.push(seed);
+        match outcome(seed) {
+            Ok(moved) => split += u64::from(moved > 0),
+            Err(what) => {
+                println!("SKYHAUL_TEST_SEED={seed}: {what}");
+                failed.push(seed);
+            }
         }
     }
     assert!(failed.is_empty(), "these seeds failed: {failed:?}");
+    split
 }
 
 macro_rules! parts {
@@ -41,7 +45,9 @@ macro_rules! parts {
         $(
             #[test]
             fn $name() {
-                seeds($part * 125..($part + 1) * 125);
+                let split = seeds($part * 125..($part + 1) * 125);
+                println!("groups were split in {split} of these runs");
+                assert!(split > 0, "a fleet never shared what was left");
             }
         )+
     };
@@ -102,5 +108,5 @@ fn one_seed() {
         .with_test_writer()
         .try_init();
     println!("SKYHAUL_TEST_SEED={seed}");
-    seeds(seed..seed + 1);
+    let _ = seeds(seed..seed + 1);
 }

@@ -11,7 +11,8 @@ use skyhaul_stores::{PutReceipt, PutRequest, Staged};
 use tokio::task::JoinSet;
 
 use super::object::{self, ObjectEnd, Ready};
-use crate::budget::Demand;
+use super::turn::Turn;
+use crate::budget::{Demand, Memory};
 use crate::engine::Engine;
 use crate::trace;
 
@@ -32,13 +33,15 @@ struct Gathered {
     staged_outcomes: Vec<Outcome>,
 }
 
-/// Copies the objects of a bundle. Fails only when the run is interrupted.
+/// Copies the objects of a bundle; `None` if it was given to another holder before it was begun.
+/// Fails only when the run is interrupted.
 pub(crate) async fn copy(
     engine: &Arc<Engine>,
     segment: &Arc<Segment>,
     objects: Range<u32>,
     demand: Demand,
-) -> Result<BundleEnd> {
+    turn: &Arc<Turn>,
+) -> Result<Option<BundleEnd>> {
     let sizes = objects
         .clone()
         .map(|index| segment.objects[index as usize].size);
@@ -48,22 +51,37 @@ pub(crate) async fn copy(
         && engine.destination.writes_together()
         && !engine.copies_in_service();
     let ended = if together {
-        together_copied(engine, segment, objects, bytes, demand).await?
+        // All of it at once: nobody waits for memory who holds some.
+        let Some(memory) = turn.wait(engine.budget.memory(bytes)).await else {
+            return Ok(None);
+        };
+        together_copied(engine, segment, objects, memory, demand).await?
     } else {
         let objects = objects.map(|index| (index, ()));
-        concurrently(engine, segment, objects, demand, async |of, (), demand| {
-            let task = of.task();
-            let _permit = of.engine.budget.acquire(task.size).await;
-            drop(demand);
-            object::copy(&of.engine, task).await
-        })
-        .await?
+        let turn = Arc::clone(turn);
+        let ended = concurrently(engine, segment, objects, demand, move |of, (), demand| {
+            let turn = Arc::clone(&turn);
+            async move {
+                let task = of.task();
+                let permit = turn.wait(of.engine.budget.acquire(task.size)).await;
+                drop(demand);
+                let Some(_permit) = permit else {
+                    return Ok(None);
+                };
+                object::copy(&of.engine, task).await.map(Some)
+            }
+        });
+        // It is given away as a whole.
+        let Some(ended) = ended.await?.into_iter().collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        ended
     };
     let mut gathered = Gathered::default();
     for end in ended {
         gathered.add(end);
     }
-    Ok(gathered.commit(engine).await)
+    Ok(Some(gathered.commit(engine).await))
 }
 
 /// Reads all objects, writes them by one call, then goes on with each: those that could not be read
@@ -72,11 +90,9 @@ async fn together_copied(
     engine: &Arc<Engine>,
     segment: &Arc<Segment>,
     objects: Range<u32>,
-    bytes: u64,
+    memory: Memory,
     demand: Demand,
 ) -> Result<Vec<ObjectEnd>> {
-    // All of it at once: nobody waits for memory who holds some.
-    let memory = engine.budget.memory(bytes).await;
     let read = concurrently(
         engine,
         segment,

@@ -1,6 +1,6 @@
 //! Working on one group: its chunks are moved concurrently, their outcomes recorded in batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -18,9 +18,12 @@ use super::bundle::{self, BundleEnd};
 use super::complete;
 use super::object;
 use super::part::{self, PartEnd};
+use super::turn::Turn;
 use crate::budget::Demand;
 use crate::engine::Engine;
 use crate::listing::pack;
+
+mod split;
 
 /// The term of leases where nobody else could take them.
 const TERM: Duration = Duration::from_mins(1);
@@ -56,7 +59,8 @@ impl Allowance {
 
 /// How a chunk ended.
 enum ChunkEnd {
-    Bundle(BundleEnd),
+    /// `None` if it was given away.
+    Bundle(Option<BundleEnd>),
     Part(PartEnd),
 }
 
@@ -68,6 +72,12 @@ struct Work {
     lease: Lease,
     /// When the lease was last known to be ours, by this process's own clock.
     renewed: Instant,
+    /// Chunks that went on in other groups.
+    moved: Bitmap,
+    /// Chunks that are not on their way yet, the first of them last.
+    pending: Vec<u32>,
+    /// Those that are on their way, begun or not.
+    turns: HashMap<u32, Arc<Turn>>,
 }
 
 /// Moves the chunks of a claimed group that are not done yet, as far as the allowance goes; gives
@@ -91,7 +101,13 @@ pub(crate) async fn run(
         .lease
         .clone()
         .ok_or_else(|| Error::control(ErrorKind::Internal, "a claimed group has no lease"))?;
+    let pending = (0..row.chunks)
+        .rev()
+        .filter(|index| !row.done.contains(*index));
     let mut work = Work {
+        moved: split::moved(&*engine.segments, &segment, &row).await?,
+        pending: pending.collect(),
+        turns: HashMap::new(),
         engine,
         segment,
         row,
@@ -117,28 +133,26 @@ pub(crate) async fn run(
 impl Work {
     async fn run(&mut self, allowance: &Allowance, demand: Demand) -> Result<()> {
         let mut demand = Some(demand);
-        let done = self.row.done;
-        let mut pending = (0..self.row.chunks)
-            .filter(|index| !done.contains(*index))
-            .collect::<Vec<_>>();
-        pending.reverse();
         let width = self.width();
         let mut running: JoinSet<(u32, Result<ChunkEnd>)> = JoinSet::new();
         let term = self.engine.limits.term.unwrap_or(TERM);
         let mut renewal = tokio::time::interval(term / 3);
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewal.tick().await;
+        let engine = Arc::clone(&self.engine);
         loop {
             while running.len() < width
                 && !self.engine.cancel.is_cancelled()
-                && pending.last().is_some_and(|_| allowance.take())
-                && let Some(index) = pending.pop()
+                && self.pending.last().is_some_and(|_| allowance.take())
+                && let Some(index) = self.pending.pop()
             {
+                let turn = Arc::<Turn>::default();
+                self.turns.insert(index, Arc::clone(&turn));
                 let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
                 let demand = engine.budget.demand();
                 let (trace, id) = (Arc::clone(&engine.trace), (self.row.id, index));
                 running.spawn(trace.work(id, async move {
-                    (index, chunk(&engine, &segment, index, demand).await)
+                    (index, chunk(&engine, &segment, index, demand, &turn).await)
                 }));
             }
             drop(demand.take());
@@ -165,6 +179,9 @@ impl Work {
                 }
                 _ = renewal.tick() => {
                     self.while_held(async |work| work.renew().await).await?;
+                }
+                idle = engine.idle.others(), if self.can_split() => {
+                    self.while_held(async |work| work.split(idle).await).await?;
                 }
             }
         }
@@ -228,8 +245,10 @@ impl Work {
             let (index, ended) = joined.map_err(|error| {
                 Error::control(ErrorKind::Internal, "a chunk's task ended").cause(error)
             })?;
+            self.turns.remove(&index);
             match ended {
-                Ok(ChunkEnd::Bundle(end)) => {
+                Ok(ChunkEnd::Bundle(None) | ChunkEnd::Part(PartEnd::Given)) => {}
+                Ok(ChunkEnd::Bundle(Some(end))) => {
                     for outcome in end.outcomes {
                         if outcome.action == Action::Failed {
                             self.engine.trace.failed(self.row.id, index);
@@ -284,11 +303,16 @@ impl Work {
 
     async fn put(&mut self, record: Record) -> Result<()> {
         let (engine, asked, done) = (&self.engine, Instant::now(), record.done);
+        let moved = record.counts.moved_chunks > 0;
         self.row = engine
             .state
             .record(&engine.id, self.row.id, &self.lease, record)
             .await?;
-        engine.trace.recorded(self.row.id, done);
+        if moved {
+            engine.trace.moved(self.row.id, done);
+        } else {
+            engine.trace.recorded(self.row.id, done);
+        }
         self.renewed = asked;
         Ok(())
     }
@@ -330,7 +354,7 @@ impl Work {
                 };
                 (Vec::new(), Some(result))
             }
-            PartEnd::Written(_) | PartEnd::ObjectEnded => return Ok(()),
+            PartEnd::Written(_) | PartEnd::ObjectEnded | PartEnd::Given => return Ok(()),
         };
         let retries = u64::from(result.is_none());
         let failed = result.as_ref().map(|result| result.outcome.clone());
@@ -372,7 +396,9 @@ impl Work {
         }
         for (object, parts) in parts_of {
             let key = UploadKey::of(&self.segment.objects[object as usize]);
-            if parts.intersection(self.row.done) != parts
+            let own = parts.count() - parts.intersection(self.moved).count();
+            if own == 0
+                || parts.intersection(self.row.done) != parts
                 || parts.intersection(now_done).count() == 0
                 || self.engine.uploads.is_ended(&key).await
             {
@@ -387,7 +413,7 @@ impl Work {
             }
             let row = engine
                 .state
-                .upload_slice(&engine.id, &key, self.row.id, parts.count())
+                .upload_slice(&engine.id, &key, self.row.id, own)
                 .await?;
             if row.parts_done() == row.parts_total {
                 complete::complete(engine, &row, false).await?;
@@ -452,17 +478,19 @@ async fn chunk(
     segment: &Arc<Segment>,
     index: u32,
     demand: Demand,
+    turn: &Arc<Turn>,
 ) -> Result<ChunkEnd> {
     match segment.chunks[index as usize] {
         Chunk::Range { object, part } => {
             let task = &segment.objects[object as usize];
             // Its upload may take long to open: others go on meanwhile.
             drop(demand);
-            part::copy(engine, task, part).await.map(ChunkEnd::Part)
+            let copied = part::copy(engine, task, part, turn);
+            copied.await.map(ChunkEnd::Part)
         }
         Chunk::Bundle { first, count } => {
             let objects = first..first + count;
-            let end = bundle::copy(engine, segment, objects, demand).await?;
+            let end = bundle::copy(engine, segment, objects, demand, turn).await?;
             Ok(ChunkEnd::Bundle(end))
         }
     }

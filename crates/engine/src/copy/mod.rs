@@ -10,5 +10,6 @@ pub mod part;
 pub mod read;
 pub mod service;
 pub mod steady;
+mod turn;
 pub mod uploads;
 pub mod worker;

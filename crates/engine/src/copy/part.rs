@@ -11,6 +11,7 @@ use skyhaul_stores::{PartStream, PartWrite};
 
 use super::read::Hashing;
 use super::steady::Steady;
+use super::turn::Turn;
 use super::uploads::{Found, Upload};
 use super::{object, read, service};
 use crate::engine::Engine;
@@ -30,18 +31,26 @@ pub(crate) enum PartEnd {
     BeginAnew(Box<ObjectTask>),
     /// The object failed for good. The caller records it, as above.
     Failed(Error),
+    /// It was given to another holder before it was begun.
+    Given,
 }
 
 /// Copies part `number` of an object. Fails only when the run is interrupted or its state fails.
-pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask, number: u32) -> Result<PartEnd> {
+pub(crate) async fn copy(
+    engine: &Arc<Engine>,
+    task: &ObjectTask,
+    number: u32,
+    turn: &Turn,
+) -> Result<PartEnd> {
     let key = UploadKey::of(task);
     if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);
     }
     let error = match engine.uploads.find(engine, task).await {
         Ok(Found::Ended) => return Ok(PartEnd::ObjectEnded),
-        Ok(Found::Open(upload)) => match write(engine, &upload, number).await {
-            Ok(receipt) => {
+        Ok(Found::Open(upload)) => match write(engine, &upload, number, turn).await {
+            Ok(None) => return Ok(PartEnd::Given),
+            Ok(Some(receipt)) => {
                 upload.parts.lock().await.insert(number, receipt.clone());
                 return Ok(PartEnd::Written(receipt));
             }
@@ -62,28 +71,40 @@ pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask, number: u32) -
     })
 }
 
-async fn write(engine: &Arc<Engine>, upload: &Arc<Upload>, number: u32) -> Result<PartReceipt> {
+/// `None`: given away before it was begun.
+async fn write(
+    engine: &Arc<Engine>,
+    upload: &Arc<Upload>,
+    number: u32,
+    turn: &Turn,
+) -> Result<Option<PartReceipt>> {
     let task = &upload.task;
     let (offset, len) = parts::part_range(task.size, task.part_size.unwrap_or(task.size), number);
     if engine.copies_in_service() {
-        let _permit = engine.budget.acquire(0).await;
+        let Some(_permit) = turn.wait(engine.budget.acquire(0)).await else {
+            return Ok(None);
+        };
         if let Some(receipt) = service::copy_part(engine, task, &upload.token, number).await? {
-            return Ok(receipt);
+            return Ok(Some(receipt));
         }
     }
     let mut streamed = None;
     if engine.destination.streams_parts(upload.algorithm) {
-        let _permit = engine.budget.acquire(len.min(WINDOW)).await;
+        let Some(_permit) = turn.wait(engine.budget.acquire(len.min(WINDOW))).await else {
+            return Ok(None);
+        };
         streamed = stream(engine, upload, number, (offset, len)).await?;
     }
     let receipt = if let Some(receipt) = streamed {
         receipt
     } else {
-        let _permit = engine.budget.acquire(len).await;
+        let Some(_permit) = turn.wait(engine.budget.acquire(len)).await else {
+            return Ok(None);
+        };
         hold_and_write(engine, upload, number, (offset, len)).await?
     };
     engine.meter.add_bytes(len);
-    Ok(receipt)
+    Ok(Some(receipt))
 }
 
 /// Writes a part while it is read: it stays in the cores' caches, and memory is that of a window.

@@ -40,7 +40,9 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
             && !allowance.is_spent()
             && !engine.cancel.is_cancelled()
         {
-            let Some(row) = claim(engine, &mut cursors).await? else {
+            let claimed = claim(engine, &mut cursors).await?;
+            engine.idle.set_dry(claimed.is_none() && listing_ended);
+            let Some(row) = claimed else {
                 dry = true;
                 break;
             };
@@ -83,7 +85,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
                 }
             }
             () = engine.budget.all_served(), if may_claim => {}
-            Ok(()) = feed.changed(), if dry && !listing_ended => {}
+            Ok(()) = feed.changed(), if dry => {}
             () = engine.cancel.cancelled(), if groups.is_empty() => {}
             () = engine.drain.cancelled(), if groups.is_empty() => {}
         }

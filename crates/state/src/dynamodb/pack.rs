@@ -88,7 +88,7 @@ pub(super) fn from_records(bytes: &[u8]) -> Option<Vec<Applied>> {
 
 /// In the order of their declaration; a field that is added goes to the end, and is 0 where it
 /// was not written.
-fn fields(counts: &mut Counts) -> [&mut u64; 8] {
+fn fields(counts: &mut Counts) -> [&mut u64; 9] {
     let Counts {
         objects,
         bytes,
@@ -98,6 +98,7 @@ fn fields(counts: &mut Counts) -> [&mut u64; 8] {
         retries,
         source_verified,
         transport_verified,
+        moved_chunks,
     } = counts;
     [
         objects,
@@ -108,11 +109,12 @@ fn fields(counts: &mut Counts) -> [&mut u64; 8] {
         retries,
         source_verified,
         transport_verified,
+        moved_chunks,
     ]
 }
 
 /// Names of [`Counts`]' fields as attributes, in the order of [`fields`].
-pub(super) const COUNTS: [&str; 8] = [
+pub(super) const COUNTS: [&str; 9] = [
     "objects",
     "bytes",
     "failed",
@@ -121,9 +123,10 @@ pub(super) const COUNTS: [&str; 8] = [
     "retries",
     "source_verified",
     "transport_verified",
+    "moved_chunks",
 ];
 
-pub(super) fn numbers(mut counts: Counts) -> [u64; 8] {
+pub(super) fn numbers(mut counts: Counts) -> [u64; 9] {
     fields(&mut counts).map(|number| *number)
 }
 

@@ -82,6 +82,7 @@ impl Generator {
                 let row = GatewayRow {
                     name: format!("gateway-{}", dice.below(3)),
                     beat: dice.below(1_000),
+                    idle: dice.chance(1, 2),
                     ..GatewayRow::default()
                 };
                 Operation::Announce(id, Box::new(row))
@@ -442,6 +443,7 @@ fn counts(dice: &mut Dice) -> Counts {
         retries: dice.below(3),
         source_verified: dice.below(500),
         transport_verified: dice.below(500),
+        moved_chunks: dice.below(5),
     }
 }
 

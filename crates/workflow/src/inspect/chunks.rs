@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::TryStreamExt as _;
 use serde::Serialize;
-use skyhaul_model::group::GroupStatus;
+use skyhaul_model::group::{Bitmap, GroupStatus};
 use skyhaul_model::outcome::{Action, PartReceipt, ReceiptRecord};
 use skyhaul_model::segment::{Chunk, ObjectTask, Segment};
 use skyhaul_model::{Checksum, Result, TransferId, parts};
@@ -116,6 +116,8 @@ type PartKey = (String, u32, u32);
 struct Recorded {
     objects: HashMap<String, Action>,
     parts: HashMap<PartKey, PartReceipt>,
+    /// Chunks that are in other groups now.
+    moved: Bitmap,
 }
 
 impl Recorded {
@@ -136,6 +138,7 @@ impl Recorded {
                         let key = (destination_key, attempt, receipt.number);
                         all.parts.insert(key, receipt);
                     }
+                    ReceiptRecord::Moved { chunks } => all.moved = all.moved.union(chunks),
                 }
             }
         }
@@ -176,6 +179,9 @@ async fn of_group(
     let mut chunks = Vec::with_capacity(segment.chunks.len());
     for (index, chunk) in segment.chunks.iter().enumerate() {
         let index = index as u32;
+        if recorded.moved.contains(index) {
+            continue;
+        }
         let is_done = row.done.contains(index);
         let (task, objects, part, offset, receipt) = match *chunk {
             Chunk::Range { object, part } => {

@@ -231,7 +231,11 @@ fn snapshot(
         skipped: listed.skipped + done.skipped,
         failed: listed.failed + done.failed,
         groups: rest(progress.groups, leased.groups, progress.groups_done),
-        chunks: rest(listed.chunks, leased.chunks, progress.chunks_done),
+        chunks: rest(
+            listed.chunks,
+            leased.chunks,
+            progress.chunks_done.saturating_sub(done.moved_chunks),
+        ),
         gateways,
     }
 }
