@@ -19,7 +19,6 @@ build: ## build the skyhaul command, optimised
 
 test: ## install the test servers, run every test (as root also those with network namespaces)
 	@scripts/setup.sh servers dynamodb nextest
-	cargo build -p skyhaul -p skyhaul-gateway
 	flags=$$(scripts/root-tests.sh) && cargo nextest run --workspace $$flags
 	cargo test --quiet --workspace --doc
 	@$(MAKE) --no-print-directory mutants
@@ -58,7 +57,6 @@ fuzz: ## feed the decoders of the wire with what a fuzzer makes up, for ten minu
 
 soak: ## the long tests: 150 kills over 4 GiB each
 	@scripts/setup.sh servers nextest
-	cargo build --release -p skyhaul -p skyhaul-gateway
 	cargo nextest run --workspace --release --profile soak
 
 docs: ## build the API documentation, check that docs/SEMANTICS.md names living tests

@@ -62,7 +62,8 @@ pub(crate) async fn watch(client: Client, orders: Orders) {
                 }
                 return orders.drain.cancel();
             }
-            Err(ImdsError::ErrorResponse(response)) if response.response().status().as_u16() == 404 => {}
+            Err(ImdsError::ErrorResponse(response))
+                if response.response().status().as_u16() == 404 => {}
             Err(error) => {
                 // Once: such a service is there or it is not.
                 if !std::mem::replace(&mut told, true) {

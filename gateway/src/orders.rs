@@ -1,5 +1,7 @@
 //! How a gateway is told to end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -11,12 +13,14 @@ pub struct Orders {
     pub stop: CancellationToken,
     /// Has it begin nothing new, finish what it has begun, and end.
     pub drain: CancellationToken,
+    terminated: Arc<AtomicBool>,
 }
 
 impl Orders {
-    /// What SIGTERM says: to drain, and to stop if it is said again.
+    /// What SIGTERM says: to drain, and to stop if it is said again. A drain that somebody else asked for
+    /// goes on.
     pub fn terminate(&self) {
-        if self.drain.is_cancelled() {
+        if self.terminated.swap(true, Ordering::Relaxed) {
             self.stop.cancel();
         }
         self.drain.cancel();

@@ -27,7 +27,7 @@ use crate::ask::{Asked, Sealing};
 use crate::body::Body;
 use crate::call::{Call, Each, PutHead, Reply, Target, list};
 use crate::node::lock;
-use crate::routes::Routes;
+use crate::routes::{Chosen, Routes};
 use crate::wire::SEGMENT;
 
 /// How long a way is waited for, and calls are made again: gateways are started anew meanwhile.
@@ -35,6 +35,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(10);
 
 /// Between two attempts at a call, so that one that is refused at once is not repeated at once.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a transfer waits for more ways once there is one.
+const GATHER: Duration = Duration::from_secs(2);
 
 /// Objects that are looked at at the same time, after a reply to a call of many was lost.
 const LOOKS: usize = 16;
@@ -94,9 +97,30 @@ impl RemoteStore {
             Reply::Described { capabilities, uri } => {
                 store.capabilities = *capabilities;
                 store.uri = uri;
-                Ok(store)
             }
-            _ => Err(confused()),
+            _ => return Err(confused()),
+        }
+        store.gather().await;
+        Ok(store)
+    }
+
+    /// Waits until all ways can be used, for a moment: what begins before that goes over those that
+    /// can, and the parts of an object may begin all at once.
+    async fn gather(&self) {
+        let deadline = Instant::now() + GATHER;
+        let gathered = (0..self.routes.to_gather()).map(|way| async move {
+            loop {
+                if let Some(chosen) = self.routes.one(way)
+                    && self.ask_over(chosen, Call::Describe, None).await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+        let all = futures::future::join_all(gathered);
+        if tokio::time::timeout_at(deadline, all).await.is_err() {
+            tracing::info!("not all destination gateways can be reached yet");
         }
     }
 
@@ -164,7 +188,16 @@ impl RemoteStore {
 
     async fn ask_once(&self, call: Call, body: Option<Body>, deadline: Instant) -> Result<Reply> {
         let chosen = self.routes.find(call.len(), &[], deadline).await;
-        let mut chosen = chosen.ok_or_else(unreachable)?;
+        let chosen = chosen.ok_or_else(unreachable)?;
+        self.ask_over(chosen, call, body).await
+    }
+
+    async fn ask_over(
+        &self,
+        mut chosen: Chosen<'_>,
+        call: Call,
+        body: Option<Body>,
+    ) -> Result<Reply> {
         let node = self.routes.node();
         trace::takes(chosen.hops());
         let asked = Asked {
@@ -177,6 +210,7 @@ impl RemoteStore {
         let reply = asked.and_then(|mut each| each.pop().unwrap_or_else(|| Err(confused())));
         match reply {
             Ok(mut replies) => {
+                chosen.works();
                 let reply = replies
                     .pop()
                     .unwrap_or_else(|| Reply::Failed(confused().into()));

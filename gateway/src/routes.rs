@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -72,6 +72,7 @@ pub struct Routes {
     names: watch::Receiver<Names>,
     lanes: Vec<Lane>,
     began: Instant,
+    gathered: AtomicBool,
 }
 
 /// A way that was chosen, for so many bytes.
@@ -101,6 +102,11 @@ impl Chosen<'_> {
         self.routes
     }
 
+    /// A reply came over it: it need not rest.
+    pub(crate) fn works(&self) {
+        self.lane.rested.store(0, Ordering::Relaxed);
+    }
+
     /// Lets the way rest, because a call was lost on it.
     pub(crate) fn rest(&self) {
         let until = self.routes.now() + REST.as_millis() as u64;
@@ -122,6 +128,7 @@ impl Routes {
             names,
             lanes: routes.into_iter().map(lane).collect(),
             began: Instant::now(),
+            gathered: AtomicBool::new(false),
         }
     }
 
@@ -144,8 +151,19 @@ impl Routes {
     /// The way that has the least under way for its weight, of those that can be used; first those that
     /// share most edges with one of the ways of `beside`.
     fn choose(&self, bytes: u64, beside: &[Path], takes_slot: bool) -> Option<Chosen<'_>> {
+        self.choose_of(&self.lanes, bytes, beside, takes_slot)
+    }
+
+    /// The same of some of the ways.
+    fn choose_of<'a>(
+        &'a self,
+        lanes: &'a [Lane],
+        bytes: u64,
+        beside: &[Path],
+        takes_slot: bool,
+    ) -> Option<Chosen<'a>> {
         let now = self.now();
-        let usable = self.lanes.iter().filter_map(|lane| {
+        let usable = lanes.iter().filter_map(|lane| {
             let path = self.path(lane)?;
             if takes_slot && !path.link.has_slot() {
                 return None;
@@ -171,6 +189,20 @@ impl Routes {
             lane,
             bytes,
         })
+    }
+
+    /// How many ways are to be waited for: for the first who asks, if there is more than one.
+    pub(crate) fn to_gather(&self) -> usize {
+        match self.lanes.len() {
+            1 => 0,
+            _ if self.gathered.swap(true, Ordering::Relaxed) => 0,
+            many => many,
+        }
+    }
+
+    /// One of them, for what has no body, if it can be used.
+    pub(crate) fn one(&self, way: usize) -> Option<Chosen<'_>> {
+        self.choose_of(self.lanes.get(way..=way)?, 0, &[], false)
     }
 
     /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`. What has a body

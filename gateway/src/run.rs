@@ -16,6 +16,7 @@ use skyhaul_stores::several::Several;
 use skyhaul_stores::{Store, open};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ask::Sealing;
@@ -64,11 +65,7 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
     let state = Arc::clone(&world.state);
     let data = config.data()?;
     let claims = !config.routes.is_empty();
-    let role = match &data {
-        _ if claims => GatewayRole::Source,
-        Some(_) => GatewayRole::Destination,
-        None => GatewayRole::Relay,
-    };
+    let role = role(claims, data.is_some());
     let destinations = (data.is_some() && !claims).then(|| {
         let hosting = Hosting::new(
             Arc::clone(&state),
@@ -97,13 +94,7 @@ pub async fn run_in<N: Network>(world: World<N>, config: Config, orders: Orders)
         &mut tasks,
     )
     .await?;
-    if let Some(service) = &config.notices {
-        let watching = notice::watch(notice::client(service)?, orders.clone());
-        let ended = ended.clone();
-        tasks.spawn(async move {
-            ended.run_until_cancelled(watching).await;
-        });
-    }
+    watch_notices(&config, &orders, &ended, &mut tasks)?;
     let trace = Trace::new(config.control.as_ref().map_or(0, |control| control.chunks));
     let control = match &config.control {
         Some(control) => {
@@ -200,6 +191,31 @@ async fn join<N: Network>(
         }
     }
     Ok(address)
+}
+
+fn role(claims: bool, knows_data: bool) -> GatewayRole {
+    match (claims, knows_data) {
+        (true, _) => GatewayRole::Source,
+        (false, true) => GatewayRole::Destination,
+        (false, false) => GatewayRole::Relay,
+    }
+}
+
+/// Looks, in `tasks`, for the notice that this machine is to go, where there may be one.
+fn watch_notices(
+    config: &Config,
+    orders: &Orders,
+    ended: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<()> {
+    if let Some(service) = &config.notices {
+        let watching = notice::watch(notice::client(service)?, orders.clone());
+        let ended = ended.clone();
+        tasks.spawn(async move {
+            ended.run_until_cancelled(watching).await;
+        });
+    }
+    Ok(())
 }
 
 /// Takes nothing new any more, gives groups back, and finishes requests unless a drain has had its time.
@@ -341,6 +357,8 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
     let watching = async {
         let term = engine.limits.term.unwrap_or(Duration::from_mins(1));
         let mut observer = Observer::default();
+        // Who looks at leases reads all of them: not more often than counts.
+        let (pace, mut next) = (term / 8, Instant::now());
         loop {
             let row = engine.state.transfer(&engine.id).await?;
             let progress = engine.state.progress(&engine.id).await?;
@@ -349,7 +367,11 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
             {
                 return Ok(());
             }
-            let taken = observer.look(engine, term).await?;
+            let mut taken = 0;
+            if next <= Instant::now() {
+                taken = observer.look(engine, term).await?;
+                next = Instant::now() + pace;
+            }
             feed.send_if_modified(|feed| {
                 let now = Feed {
                     published: progress.groups,

@@ -20,11 +20,15 @@ use skyhaul_state::TransferState as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What TLS records begin with.
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+
 /// How long something may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn any() -> Option<SocketAddr> {
-    Some(SocketAddr::from(([127, 0, 0, 1], 0)))
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 /// Where a gateway is connected to.
@@ -90,7 +94,7 @@ async fn a_thousand_idle_connections_keep_no_member_out_and_are_hung_up_on() {
     let _logged = tracing::subscriber::set_default(subscriber);
 
     let live = Live::new(4, None).await;
-    let _far = live.start_in(Tcp, "dst-1", (&[], 0), any());
+    let _far = live.start_in(Tcp, "dst-1", (&[], 0), Some(any()));
     let at = address(&live, "dst-1").await;
     let before = resident();
     let mut idle = Vec::new();
@@ -117,17 +121,16 @@ async fn a_thousand_idle_connections_keep_no_member_out_and_are_hung_up_on() {
 async fn with_tls_gateways_speak_nothing_else() {
     let live = Live::new(8, None).await;
     let tls = |config: &mut skyhaul_gateway::config::Config| config.socket_tls = true;
-    let _far = live.start_with(Tcp, "dst-1", (&[], 0), any(), tls);
+    let _far = live.start_with(Tcp, "dst-1", (&[], 0), Some(any()), tls);
     let at = address(&live, "dst-1").await;
     // A gateway without it: what it says is no TLS, and it is told so.
     let mut plain = TcpStream::connect(&at).await.unwrap();
     plain.write_all(b"SKYHAUL\x01").await.unwrap();
     let mut said = Vec::new();
     let _ = plain.read_to_end(&mut said).await;
-    const ALERT: u8 = 21;
-    assert!(said.first().is_none_or(|byte| *byte == ALERT), "{said:?}");
+    assert_eq!(said.first(), Some(&ALERT), "{said:?}");
     // What connects speaks TLS, too.
-    let listener = TcpListener::bind(any().unwrap()).await.unwrap();
+    let listener = TcpListener::bind(any()).await.unwrap();
     let strange = listener.local_addr().unwrap().to_string();
     let row = skyhaul_state::GatewayRow {
         name: "strange".to_owned(),
@@ -137,7 +140,6 @@ async fn with_tls_gateways_speak_nothing_else() {
     live.state.announce(&live.id, &row).await.unwrap();
     let to_strange = live.start_with(Tcp, "src-2", (&["strange"], 1), None, tls);
     let (mut stream, _) = listener.accept().await.unwrap();
-    const HANDSHAKE: u8 = 22;
     assert_eq!(stream.read_u8().await.unwrap(), HANDSHAKE);
     to_strange.orders.stop.cancel();
     drop(stream);
@@ -148,7 +150,7 @@ async fn with_tls_gateways_speak_nothing_else() {
 
 /// An instance metadata service, until it is dropped: no notice for some looks, then one.
 async fn metadata(looks: Arc<Mutex<u32>>) -> String {
-    let listener = TcpListener::bind(any().unwrap()).await.unwrap();
+    let listener = TcpListener::bind(any()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
@@ -179,7 +181,10 @@ fn answer(looks: &Mutex<u32>, request: &Request<Incoming>) -> Response<Full<Byte
         (&Method::GET, "/latest/meta-data/spot/instance-action") => {
             let mut looks = looks.lock().unwrap();
             if *looks == 0 {
-                reply(200, r#"{"action": "terminate", "time": "2026-11-28T08:22:00Z"}"#)
+                reply(
+                    200,
+                    r#"{"action": "terminate", "time": "2026-11-28T08:22:00Z"}"#,
+                )
             } else {
                 *looks -= 1;
                 reply(404, "")
@@ -194,7 +199,7 @@ async fn a_notice_has_a_gateway_drain() {
     let live = Live::new(1, None).await;
     let looks = Arc::new(Mutex::new(1));
     let service = metadata(Arc::clone(&looks)).await;
-    let far = live.start_with(Tcp, "dst-1", (&[], 0), any(), |config| {
+    let far = live.start_with(Tcp, "dst-1", (&[], 0), Some(any()), |config| {
         config.notices = Some(service);
     });
     let ended = tokio::time::timeout(PATIENCE, far.ended).await;
@@ -206,14 +211,14 @@ async fn a_notice_has_a_gateway_drain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_of_notices_that_is_not_there_harms_nothing() {
     let live = Live::new(1, None).await;
-    let nobody = TcpListener::bind(any().unwrap()).await.unwrap();
+    let nobody = TcpListener::bind(any()).await.unwrap();
     let at = format!("http://{}", nobody.local_addr().unwrap());
     drop(nobody);
     let with = |config: &mut skyhaul_gateway::config::Config| config.notices = Some(at.clone());
-    let _far = live.start_with(Tcp, "dst-1", (&[], 0), any(), with);
+    let _far = live.start_with(Tcp, "dst-1", (&[], 0), Some(any()), with);
     let near = live.start_with(Tcp, "src-1", (&["dst-1"], 2), None, with);
     ends_whole(&live, near).await;
-    let wrong = live.start_with(Tcp, "dst-2", (&[], 0), any(), |config| {
+    let wrong = live.start_with(Tcp, "dst-2", (&[], 0), Some(any()), |config| {
         config.notices = Some("no address".to_owned());
     });
     let error = wrong.ended.await.unwrap().unwrap_err();

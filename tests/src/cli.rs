@@ -18,7 +18,7 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The binary under test: `SKYHAUL_BIN`, else the one beside this test's own executable in the
-/// target directory, where `cargo build -p skyhaul -p skyhaul-gateway` puts it.
+/// target directory, where building all tests puts it.
 #[must_use]
 pub fn binary() -> PathBuf {
     if let Some(named) = std::env::var_os("SKYHAUL_BIN") {
@@ -32,7 +32,7 @@ pub fn binary() -> PathBuf {
     let binary = profile.join(format!("skyhaul{}", std::env::consts::EXE_SUFFIX));
     assert!(
         binary.exists(),
-        "{} is missing: run `cargo build -p skyhaul -p skyhaul-gateway`",
+        "{} is missing: build with `--workspace`",
         binary.display()
     );
     binary

@@ -96,7 +96,10 @@ fn gateways_sync_and_find_nothing_more_to_do() {
 #[test]
 fn gateways_share_a_group_when_one_of_them_has_nothing_to_do() {
     let pair = Pair::new(Kind::DiskToS3);
-    write(&pair.source, &[("large".to_owned(), Body::new(1, 60 * MIB))]);
+    write(
+        &pair.source,
+        &[("large".to_owned(), Body::new(1, 60 * MIB))],
+    );
     // Slow enough that it takes seconds.
     let flags = [&["--bwlimit", "20M"], FLAGS, TWO].concat();
     let ended = pair.run("cp", "", "", &flags);

@@ -138,8 +138,13 @@ impl Budget {
         Demand(Arc::clone(&self.waiting))
     }
 
+    /// Whether there is a slot that nobody waits for.
+    pub(crate) fn has_room(&self) -> bool {
+        self.is_served() && self.slots.available_permits() > 0
+    }
+
     /// Whether nobody waits for a permit.
-    pub(crate) fn is_idle(&self) -> bool {
+    fn is_served(&self) -> bool {
         self.waiting.count.load(Ordering::Acquire) == 0
     }
 
@@ -147,7 +152,7 @@ impl Budget {
     pub async fn all_served(&self) {
         loop {
             let told = self.waiting.nobody.notified();
-            if self.is_idle() {
+            if self.is_served() {
                 return;
             }
             told.await;

@@ -169,7 +169,8 @@ impl Engine {
     /// Whether it finds no group to claim, and has room for one.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.idle.is_dry() && self.budget.is_idle() && !self.drain.is_cancelled()
+        let ends = self.drain.is_cancelled() || self.cancel.is_cancelled();
+        self.idle.is_dry() && self.budget.has_room() && !ends
     }
 
     /// Fails if the run was asked to stop.

@@ -1,7 +1,8 @@
 //! Which holders of a transfer's groups have nothing to do: this one, and how many others. Those who
 //! still have chunks that they have not begun give some to them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,6 +11,8 @@ use tokio::sync::watch;
 pub struct Idle {
     /// Whether all is listed, and the last look found no group that nobody has.
     dry: AtomicBool,
+    /// Chunks of claimed groups that are not begun.
+    open: Arc<AtomicUsize>,
     others: watch::Sender<u32>,
 }
 
@@ -18,8 +21,14 @@ impl Idle {
         self.dry.store(dry, Ordering::Relaxed);
     }
 
+    /// Counts what is not begun.
+    pub(crate) fn open(&self) -> &Arc<AtomicUsize> {
+        &self.open
+    }
+
+    /// Whether there is nothing to begin: all of what was found is under way.
     pub(crate) fn is_dry(&self) -> bool {
-        self.dry.load(Ordering::Relaxed)
+        self.dry.load(Ordering::Relaxed) && self.open.load(Ordering::Relaxed) == 0
     }
 
     /// So many others have nothing to do now. To be said each time that it is looked at: what was
@@ -39,11 +48,10 @@ impl Idle {
             // The sender is in `self`: waiting does not fail.
             let _ = others.wait_for(|count| *count > 0).await;
             let mut taken = 0;
-            self.others
-                .send_if_modified(|count| {
-                    taken = std::mem::take(count);
-                    taken > 0
-                });
+            self.others.send_if_modified(|count| {
+                taken = std::mem::take(count);
+                taken > 0
+            });
             if taken > 0 {
                 return taken;
             }

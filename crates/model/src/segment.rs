@@ -114,17 +114,19 @@ impl Segment {
                 objects.len() as u32 - 1
             })
         };
-        let chunks = chunks.iter().map(|chunk| match self.chunks[*chunk as usize] {
-            Chunk::Range { object, part } => Chunk::Range {
-                object: add(object),
-                part,
-            },
-            // No two bundles share an object, so its objects stay next to each other.
-            Chunk::Bundle { first, count } => Chunk::Bundle {
-                first: (first..first + count).map(&mut add).min().unwrap_or(0),
-                count,
-            },
-        });
+        let chunks = chunks
+            .iter()
+            .map(|chunk| match self.chunks[*chunk as usize] {
+                Chunk::Range { object, part } => Chunk::Range {
+                    object: add(object),
+                    part,
+                },
+                // No two bundles share an object, so its objects stay next to each other.
+                Chunk::Bundle { first, count } => Chunk::Bundle {
+                    first: (first..first + count).map(&mut add).min().unwrap_or(0),
+                    count,
+                },
+            });
         Self {
             version: self.version,
             chunks: chunks.collect(),

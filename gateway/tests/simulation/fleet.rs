@@ -37,6 +37,7 @@ use crate::dice::Dice;
 use crate::network::{Buckets, Simulated};
 use crate::segments::Shelf;
 use crate::state::FarState;
+use crate::store::REFUSED;
 
 /// Where every gateway listens.
 const PORT: u16 = 7_000;
@@ -135,12 +136,14 @@ impl Run {
         };
         let mut objects = BTreeMap::new();
         for number in 0..dice.between(15, 60) {
-            let len = if dice.one_in(6) {
-                dice.between(40_001, 200_000)
+            let (len, refused) = if dice.one_in(6) {
+                let refused = if dice.one_in(12) { REFUSED } else { "" };
+                (dice.between(40_001, 200_000), refused)
             } else {
-                dice.below(3_000)
+                (dice.below(3_000), "")
             };
-            let (key, bytes) = (format!("object-{number:03}"), dice.bytes(len as usize));
+            let key = format!("object-{number:03}{refused}");
+            let bytes = dice.bytes(len as usize);
             buckets.source.fill(&key, bytes.clone());
             objects.insert(key, bytes);
         }
@@ -354,12 +357,15 @@ impl Run {
         }
         let strange = self.strange.lock().unwrap();
         ensure(strange.is_empty(), format!("gateways failed: {strange:?}"))?;
+        let mut arrived = self.objects.clone();
+        arrived.retain(|key, _| !key.ends_with(REFUSED));
+        let refused = (self.objects.len() - arrived.len()) as u64;
         for (number, bucket) in (0..).zip(&self.buckets.destinations) {
             let there = bucket.objects();
-            for (key, bytes) in &self.objects {
+            for (key, bytes) in &arrived {
                 let key = match self.spec.renames.get(number) {
                     Some(rename) => rename.key(key),
-                    None => key.clone(),
+                    None => key.to_string(),
                 };
                 match there.get(&key) {
                     None => return Err(format!("{key} is not there")),
@@ -367,7 +373,7 @@ impl Run {
                 }
             }
             ensure(
-                there.len() == self.objects.len(),
+                there.len() == arrived.len(),
                 format!("{} objects", there.len()),
             )?;
             let open = bucket.open_uploads();
@@ -375,11 +381,11 @@ impl Run {
         }
         let progress = futures::executor::block_on(self.state.progress(&self.id));
         let progress = progress.map_err(|error| error.to_string())?;
-        let (done, objects) = (progress.done, self.objects.len() as u64);
-        let bytes: u64 = self.objects.values().map(|bytes| bytes.len() as u64).sum();
+        let (done, objects) = (progress.done, arrived.len() as u64);
+        let bytes: u64 = arrived.values().map(|bytes| bytes.len() as u64).sum();
         let counted = (done.objects, done.bytes, done.failed, done.skipped);
         ensure(
-            counted == (objects, bytes, 0, 0),
+            counted == (objects, bytes, refused, 0),
             format!("counted are {done:?}"),
         )?;
         Ok(done.moved_chunks)

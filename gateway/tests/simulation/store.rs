@@ -20,6 +20,9 @@ use skyhaul_stores::{
 use crate::bucket::{Bucket, Object, checksum};
 use crate::dice::Dice;
 
+/// No upload may be opened of an object whose name ends so.
+pub(crate) const REFUSED: &str = "-refused";
+
 /// See the module documentation.
 #[derive(Debug)]
 pub(crate) struct BucketStore {
@@ -210,7 +213,13 @@ impl Store for BucketStore {
 
     async fn open_upload(&self, key: &str, _: UploadRequest) -> Result<UploadToken> {
         // Whoever asks looks for what a lost reply was of.
-        self.once(|bucket| Ok(UploadToken(bucket.open(key)))).await
+        self.once(|bucket| {
+            if key.ends_with(REFUSED) {
+                return Err(Error::new(self.side, ErrorKind::AccessDenied, "refused"));
+            }
+            Ok(UploadToken(bucket.open(key)))
+        })
+        .await
     }
 
     async fn put_part(&self, _: &str, token: &UploadToken, part: PartWrite) -> Result<PartReceipt> {

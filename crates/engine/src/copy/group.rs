@@ -1,6 +1,6 @@
 //! Working on one group: its chunks are moved concurrently, their outcomes recorded in batches.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -76,15 +76,15 @@ struct Work {
     moved: Bitmap,
     /// Chunks that are not on their way yet, the first of them last.
     pending: Vec<u32>,
-    /// Those that are on their way, begun or not.
-    turns: HashMap<u32, Arc<Turn>>,
+    /// Those that have not ended.
+    turns: BTreeMap<u32, Arc<Turn>>,
 }
 
-/// Moves the chunks of a claimed group that are not done yet, as far as the allowance goes; gives
-/// the group back if some are left.
+/// Moves the chunks of a group that was claimed after `claimed` and are not done yet, as far as the
+/// allowance goes; gives the group back if some are left.
 pub(crate) async fn run(
     engine: Arc<Engine>,
-    row: GroupRow,
+    (row, claimed): (GroupRow, Instant),
     allowance: &Allowance,
     demand: Demand,
 ) -> Result<()> {
@@ -103,16 +103,20 @@ pub(crate) async fn run(
         .ok_or_else(|| Error::control(ErrorKind::Internal, "a claimed group has no lease"))?;
     let pending = (0..row.chunks)
         .rev()
-        .filter(|index| !row.done.contains(*index));
+        .filter(|index| !row.done.contains(*index))
+        .collect::<Vec<_>>();
+    let turns = pending
+        .iter()
+        .map(|index| (*index, Arc::new(Turn::new(engine.idle.open()))));
     let mut work = Work {
         moved: split::moved(&*engine.segments, &segment, &row).await?,
-        pending: pending.collect(),
-        turns: HashMap::new(),
+        turns: turns.collect(),
+        pending,
         engine,
         segment,
         row,
         lease,
-        renewed: Instant::now(),
+        renewed: claimed,
     };
     let ended = work.run(allowance, demand).await;
     let is_done = work.row.done == Bitmap::full(work.row.chunks);
@@ -145,9 +149,8 @@ impl Work {
                 && !self.engine.cancel.is_cancelled()
                 && self.pending.last().is_some_and(|_| allowance.take())
                 && let Some(index) = self.pending.pop()
+                && let Some(turn) = self.turns.get(&index).map(Arc::clone)
             {
-                let turn = Arc::<Turn>::default();
-                self.turns.insert(index, Arc::clone(&turn));
                 let (engine, segment) = (Arc::clone(&self.engine), Arc::clone(&self.segment));
                 let demand = engine.budget.demand();
                 let (trace, id) = (Arc::clone(&engine.trace), (self.row.id, index));
@@ -166,6 +169,10 @@ impl Work {
                     running.shutdown().await;
                     return Err(Engine::interrupted());
                 }
+                // Told once a look. Chunks may end so often that what stands below never has its turn.
+                idle = engine.idle.others(), if self.can_split() => {
+                    self.while_held(async |work| work.split(idle).await).await?;
+                }
                 Some(first) = running.join_next() => {
                     let mut batch = vec![first];
                     if !running.is_empty() {
@@ -179,9 +186,6 @@ impl Work {
                 }
                 _ = renewal.tick() => {
                     self.while_held(async |work| work.renew().await).await?;
-                }
-                idle = engine.idle.others(), if self.can_split() => {
-                    self.while_held(async |work| work.split(idle).await).await?;
                 }
             }
         }

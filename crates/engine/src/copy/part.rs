@@ -42,6 +42,18 @@ pub(crate) async fn copy(
     number: u32,
     turn: &Turn,
 ) -> Result<PartEnd> {
+    let end = ended(engine, task, number, turn).await?;
+    // How its object is may show before it is begun, and it may be given until then: who has it sees
+    // the same.
+    Ok(if turn.begin() { end } else { PartEnd::Given })
+}
+
+async fn ended(
+    engine: &Arc<Engine>,
+    task: &ObjectTask,
+    number: u32,
+    turn: &Turn,
+) -> Result<PartEnd> {
     let key = UploadKey::of(task);
     if engine.uploads.is_ended(&key).await {
         return Ok(PartEnd::ObjectEnded);

@@ -1,10 +1,13 @@
 //! The worker: claims groups as long as there are any, keeps every slot busy.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::GroupRow;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::group::{self, Allowance};
 use crate::engine::{Engine, StepEnd};
@@ -29,7 +32,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
         engine.drain.clone(),
     ));
     let mut groups: JoinSet<Result<()>> = JoinSet::new();
-    let mut cursors = vec![None; engine.state.shards() as usize];
+    let mut shards = Shards::new(engine);
     let mut failed = None;
     loop {
         // What is published before this look is found by the claim after it.
@@ -40,7 +43,8 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
             && !allowance.is_spent()
             && !engine.cancel.is_cancelled()
         {
-            let claimed = claim(engine, &mut cursors).await?;
+            let before = Instant::now();
+            let claimed = shards.claim(engine).await?;
             engine.idle.set_dry(claimed.is_none() && listing_ended);
             let Some(row) = claimed else {
                 dry = true;
@@ -52,7 +56,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
             let held = engine.trace.claimed(row.id, row.chunks, row.done);
             groups.spawn(async move {
                 let _held = held;
-                group::run(engine, row, &allowance, demand).await
+                group::run(engine, (row, before), &allowance, demand).await
             });
             if groups.len() > 1 {
                 break; // one more is begun when nobody waits
@@ -92,27 +96,43 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
     }
 }
 
-async fn claim(
-    engine: &Engine,
-    cursors: &mut [Option<u64>],
-) -> Result<Option<skyhaul_state::GroupRow>> {
-    for (shard, cursor) in cursors.iter_mut().enumerate() {
-        let shard = shard as u32;
-        let mut row = engine
-            .state
-            .claim(&engine.id, shard, &engine.holder, *cursor)
-            .await?;
-        if row.is_none() && cursor.is_some() {
-            // Groups before the cursor may have been given back.
-            row = engine
-                .state
-                .claim(&engine.id, shard, &engine.holder, None)
-                .await?;
-        }
-        if let Some(row) = row {
-            *cursor = Some(row.sequence);
-            return Ok(Some(row));
+/// Where this holder looks for groups.
+struct Shards {
+    /// What was claimed last in each.
+    cursors: Vec<Option<u64>>,
+    /// The one that had a group last.
+    at: usize,
+}
+
+impl Shards {
+    /// Holders begin in different ones, so that they do not race for the same groups.
+    fn new(engine: &Engine) -> Self {
+        let count = engine.state.shards().max(1) as usize;
+        let mut hasher = DefaultHasher::new();
+        engine.holder.hash(&mut hasher);
+        Self {
+            cursors: vec![None; count],
+            at: (hasher.finish() % count as u64) as usize,
         }
     }
-    Ok(None)
+
+    /// Claims a group: behind the cursors first, then one that was given back before them.
+    async fn claim(&mut self, engine: &Engine) -> Result<Option<GroupRow>> {
+        for from_cursor in [true, false] {
+            for _ in 0..self.cursors.len() {
+                let cursor = &mut self.cursors[self.at];
+                if from_cursor || cursor.is_some() {
+                    let after = cursor.filter(|_| from_cursor);
+                    let (state, shard) = (&engine.state, self.at as u32);
+                    let claimed = state.claim(&engine.id, shard, &engine.holder, after);
+                    if let Some(row) = claimed.await? {
+                        *cursor = Some(row.sequence);
+                        return Ok(Some(row));
+                    }
+                }
+                self.at = (self.at + 1) % self.cursors.len();
+            }
+        }
+        Ok(None)
+    }
 }

@@ -2,8 +2,8 @@
 //! holders that have nothing to do. For the group they are done by it, in one conditional write with
 //! the groups that are new.
 
-use skyhaul_model::group::{Bitmap, Counts};
 use skyhaul_model::Result;
+use skyhaul_model::group::{Bitmap, Counts};
 use skyhaul_model::outcome::ReceiptRecord;
 use skyhaul_model::segment::{Chunk, Segment};
 use skyhaul_state::{GroupRow, Record, SegmentStore};
@@ -39,10 +39,7 @@ impl Work {
     /// Chunks that are not begun, in order.
     fn waiting(&self) -> Vec<u32> {
         let open = self.turns.iter().filter(|(_, turn)| turn.is_open());
-        let mut waiting: Vec<_> = open.map(|(index, _)| *index).collect();
-        waiting.extend(&self.pending);
-        waiting.sort_unstable();
-        waiting
+        open.map(|(index, _)| *index).collect()
     }
 
     pub(super) fn can_split(&self) -> bool {
@@ -55,7 +52,7 @@ impl Work {
         let share = given.len().div_ceil(idle as usize + 1);
         // What would come last is given.
         given.drain(..share);
-        given.retain(|index| self.turns.get(index).is_none_or(|turn| turn.give()));
+        given.retain(|index| self.turns.get(index).is_some_and(|turn| turn.give()));
         if given.is_empty() {
             return Ok(());
         }
@@ -65,7 +62,9 @@ impl Work {
             follow_up.push(new_group(&self.engine, &self.segment.only(chunks)).await?);
         }
         let mut done = Bitmap::default();
-        given.iter().for_each(|index| done.insert(*index));
+        for index in &given {
+            done.insert(*index);
+        }
         let receipt = ReceiptRecord::Moved { chunks: done };
         let receipts = self.engine.segments.write_receipts(&[receipt]).await?;
         let counts = Counts {
