@@ -365,7 +365,7 @@ impl Run {
             for (key, bytes) in &arrived {
                 let key = match self.spec.renames.get(number) {
                     Some(rename) => rename.key(key),
-                    None => key.to_string(),
+                    None => key.clone(),
                 };
                 match there.get(&key) {
                     None => return Err(format!("{key} is not there")),
