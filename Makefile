@@ -25,7 +25,7 @@ test: ## install the test servers, run every test (as root also those with netwo
 
 mutants: ## see that the simulation finds faults that are put into the code
 	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/rustc-mutant.sh" \
-		cargo test --workspace --test simulation mutants -- --nocapture
+		cargo nextest run --workspace --test simulation -E 'test(/^mutants::/)' --success-output final --no-fail-fast
 
 demo: ## copy, change, sync and verify between two S3 servers on this machine
 	@scripts/setup.sh servers
