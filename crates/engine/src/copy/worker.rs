@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::group::{self, Allowance};
 use crate::engine::{Engine, StepEnd};
 
-/// Most groups worked on at the same time.
+/// Most groups worked on at the same time, or as many as there may be transfers: a group may have one
+/// chunk only.
 const GROUPS: usize = 16;
 
 /// How far the listing is, as the worker needs to know it.
@@ -33,13 +34,14 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
     ));
     let mut groups: JoinSet<Result<()>> = JoinSet::new();
     let mut shards = Shards::new(engine);
+    let most = GROUPS.max(engine.limits.transfers);
     let mut failed = None;
     loop {
         // What is published before this look is found by the claim after it.
         let listing_ended = feed.borrow_and_update().ended;
         let mut dry = false;
         while failed.is_none()
-            && groups.len() < GROUPS
+            && groups.len() < most
             && !allowance.is_spent()
             && !engine.cancel.is_cancelled()
         {
@@ -74,7 +76,7 @@ pub async fn run(engine: &Arc<Engine>, mut feed: watch::Receiver<Feed>) -> Resul
                 return Ok(StepEnd::Done);
             }
         }
-        let may_claim = !dry && failed.is_none() && groups.len() < GROUPS && !allowance.is_spent();
+        let may_claim = !dry && failed.is_none() && groups.len() < most && !allowance.is_spent();
         tokio::select! {
             Some(ended) = groups.join_next() => {
                 let ended = ended.unwrap_or_else(|error| {
