@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use skyhaul_gateway::config::Config;
 use skyhaul_gateway::orders::Orders;
 use skyhaul_gateway::run;
@@ -69,7 +68,7 @@ fn start(arguments: &Arguments) -> Result<()> {
         let message = format!("the configuration is of gateway {}", config.name);
         return Err(Error::invalid(message));
     }
-    raise_descriptors();
+    run::raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -82,15 +81,6 @@ fn start(arguments: &Arguments) -> Result<()> {
     });
     runtime.shutdown_background();
     ended
-}
-
-/// Takes as many descriptors as the system allows: a connection is one, and so is a file.
-fn raise_descriptors() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays as it is: {error}");
-    }
 }
 
 /// SIGTERM drains the gateway, a second one and SIGINT stop it.

@@ -148,14 +148,9 @@ impl Routes {
         Some(Path { link, hops })
     }
 
-    /// The way that has the least under way for its weight, of those that can be used; first those that
-    /// share most edges with one of the ways of `beside`.
-    fn choose(&self, bytes: u64, beside: &[Path], takes_slot: bool) -> Option<Chosen<'_>> {
-        self.choose_of(&self.lanes, bytes, beside, takes_slot)
-    }
-
-    /// The same of some of the ways.
-    fn choose_of<'a>(
+    /// The way that has the least under way for its weight, of those of `lanes` that can be used; first
+    /// those that share most edges with one of the ways of `beside`.
+    fn choose<'a>(
         &'a self,
         lanes: &'a [Lane],
         bytes: u64,
@@ -202,7 +197,7 @@ impl Routes {
 
     /// One of them, for what has no body, if it can be used.
     pub(crate) fn one(&self, way: usize) -> Option<Chosen<'_>> {
-        self.choose_of(self.lanes.get(way..=way)?, 0, &[], false)
+        self.choose(self.lanes.get(way..=way)?, 0, &[], false)
     }
 
     /// Chooses a way, as soon as there is one; `None` if there is none until `deadline`. What has a body
@@ -221,7 +216,7 @@ impl Routes {
             loop {
                 links.borrow_and_update();
                 names.borrow_and_update();
-                if let Some(chosen) = self.choose(bytes, beside, takes_slot) {
+                if let Some(chosen) = self.choose(&self.lanes, bytes, beside, takes_slot) {
                     return chosen;
                 }
                 tokio::select! {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use skyhaul_engine::copy::leases::{self, Observer};
 use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_engine::engine::EngineParts;
@@ -43,6 +44,15 @@ const STOP: Duration = Duration::from_secs(20);
 
 /// How long giving groups back may take. The state may be gone, too: they are taken over then.
 const RELEASE: Duration = Duration::from_secs(5);
+
+/// Has the process take as many descriptors as the system allows: a connection is one, and so is a file.
+pub fn raise_descriptors() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays as it is: {error}");
+    }
+}
 
 /// Runs a gateway until its transfer has no more to copy (if it claims groups), or until it is told to
 /// end.

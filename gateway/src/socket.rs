@@ -2,7 +2,6 @@
 //! other who they are by the same handshake.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::ConnectionCommon;
 use rustls::pki_types::ServerName;
@@ -13,11 +12,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use crate::node::Node;
 use crate::tls;
 use crate::wire::fault::WireError;
-use crate::wire::handshake::Agreed;
+use crate::wire::handshake::{Agreed, timely};
 use crate::world::Network;
-
-/// How long a peer may take for all of it.
-const TIME: Duration = Duration::from_secs(10);
 
 /// The label of RFC 9266, and how many bytes it has.
 const BINDING: (&[u8], usize) = (b"EXPORTER-Channel-Binding", 32);
@@ -123,11 +119,6 @@ impl Socket {
         let (reader, writer) = tokio::io::split(stream.into());
         Ok((agreed, Halves::Tls(reader, writer)))
     }
-}
-
-async fn timely<T>(made: impl Future<Output = Result<T, WireError>>) -> Result<T, WireError> {
-    let made = tokio::time::timeout(TIME, made).await;
-    made.unwrap_or(Err(WireError::TooSlow))
 }
 
 /// What only the two ends of this connection know.

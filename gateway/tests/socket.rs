@@ -13,8 +13,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use live::{Live, Running, eventually};
-use rustix::process::{Resource, getrlimit, setrlimit};
+use live::{Live, eventually};
+use skyhaul_gateway::run;
 use skyhaul_gateway::world::Tcp;
 use skyhaul_state::TransferState as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -38,13 +38,6 @@ async fn address(live: &Live, name: &str) -> String {
         rows.into_iter().find(|row| row.name == name)?.address
     })
     .await
-}
-
-async fn ends_whole(live: &Live, source: Running) {
-    let ended = tokio::time::timeout(PATIENCE, source.ended).await;
-    ended.unwrap().unwrap().unwrap();
-    live.complete().await;
-    live.assert_equal();
 }
 
 /// What is logged.
@@ -82,9 +75,7 @@ fn resident() -> u64 {
 #[tokio::test]
 async fn a_thousand_idle_connections_keep_no_member_out_and_are_hung_up_on() {
     const IDLE: usize = 1_000;
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).unwrap();
+    run::raise_descriptors();
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -102,7 +93,7 @@ async fn a_thousand_idle_connections_keep_no_member_out_and_are_hung_up_on() {
         idle.push(TcpStream::connect(&at).await.unwrap());
     }
     let near = live.start_in(Tcp, "src-1", (&["dst-1"], 4), None);
-    ends_whole(&live, near).await;
+    live.ends_whole(near, PATIENCE).await;
     for mut stream in idle {
         let mut said = Vec::new();
         let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
@@ -145,7 +136,7 @@ async fn with_tls_gateways_speak_nothing_else() {
     drop(stream);
 
     let near = live.start_with(Tcp, "src-1", (&["dst-1"], 4), None, tls);
-    ends_whole(&live, near).await;
+    live.ends_whole(near, PATIENCE).await;
 }
 
 /// An instance metadata service, until it is dropped: no notice for some looks, then one.
@@ -217,7 +208,7 @@ async fn a_service_of_notices_that_is_not_there_harms_nothing() {
     let with = |config: &mut skyhaul_gateway::config::Config| config.notices = Some(at.clone());
     let _far = live.start_with(Tcp, "dst-1", (&[], 0), Some(any()), with);
     let near = live.start_with(Tcp, "src-1", (&["dst-1"], 2), None, with);
-    ends_whole(&live, near).await;
+    live.ends_whole(near, PATIENCE).await;
     let wrong = live.start_with(Tcp, "dst-2", (&[], 0), Some(any()), |config| {
         config.notices = Some("no address".to_owned());
     });

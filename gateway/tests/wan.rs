@@ -8,7 +8,7 @@ mod live;
 use std::time::Duration;
 
 use far::Wan;
-use live::{Live, MIB, Running, eventually};
+use live::{Live, MIB, eventually};
 use skyhaul_state::TransferState as _;
 
 const LINK: &[&str] = &["--rtt", "80", "--loss", "1"];
@@ -18,17 +18,6 @@ const PATIENCE: Duration = Duration::from_mins(3);
 
 async fn chunks_done(live: &Live) -> u64 {
     live.state.progress(&live.id).await.unwrap().chunks_done
-}
-
-/// Waits until all is copied, and nothing failed.
-async fn ends_whole(live: &Live, source: Running) {
-    let ended = tokio::time::timeout(PATIENCE, source.ended).await;
-    ended.unwrap().unwrap().unwrap();
-    live.complete().await;
-    let progress = live.state.progress(&live.id).await.unwrap();
-    assert_eq!(progress.groups_done, progress.groups);
-    assert_eq!(progress.done.failed, 0);
-    live.assert_equal();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +40,7 @@ async fn slow_root_a_partition_of_twenty_seconds_heals() {
         "{before} chunks were done before the link was mended"
     );
     wan.tell("heal");
-    ends_whole(&live, near).await;
+    live.ends_whole(near, PATIENCE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +52,7 @@ async fn slow_root_a_peer_that_stops_reading_is_dropped_and_its_chunks_go_elsewh
     let _stops = live.start_in(stops, "dst-1", (&[], 0), Some(wan.far().any()));
     let _other = live.start_in(wan.far(), "dst-2", (&[], 0), Some(wan.far().any()));
     let near = live.start_in(wan.near(), "src-1", (&["dst-1", "dst-2"], 8), None);
-    ends_whole(&live, near).await;
+    live.ends_whole(near, PATIENCE).await;
     let rows = live.state.gateways(&live.id).await.unwrap();
     let written = |name| {
         let row = rows.iter().find(|row| row.name == name).unwrap();

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod data;
 pub mod fault;
 pub mod gateways;
+pub mod inspect;
 pub mod oracle;
 pub mod pair;
 pub mod proxied;

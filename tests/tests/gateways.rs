@@ -12,6 +12,7 @@ use skyhaul_tests::data::Body;
 use skyhaul_tests::eventually;
 use skyhaul_tests::fault::Op;
 use skyhaul_tests::gateways::{self, Gateway};
+use skyhaul_tests::inspect;
 use skyhaul_tests::pair::{Kind, Pair, Place};
 use skyhaul_tests::proxied::Proxied;
 
@@ -104,11 +105,8 @@ fn gateways_share_a_group_when_one_of_them_has_nothing_to_do() {
     let flags = [&["--bwlimit", "20M"], FLAGS, TWO].concat();
     let ended = pair.run("cp", "", "", &flags);
     assert_whole(&pair, &ended);
-    let status = pair.cli.run(&["status", "--json"]);
-    let id = status.assert_code(0).events()[0]["transfer"].clone();
-    let id = id.as_str().unwrap();
-    let top = pair.cli.run(&["top", id, "--json"]);
-    let top = top.assert_code(0).events().pop().unwrap();
+    let id = inspect::id(&pair.cli);
+    let top = inspect::top(&pair.cli, &id);
     for gateway in top["gateways"].as_array().unwrap() {
         if gateway["role"] == "source" {
             let sent = gateway["logical_bytes"].as_u64().unwrap();
@@ -116,8 +114,7 @@ fn gateways_share_a_group_when_one_of_them_has_nothing_to_do() {
         }
     }
     assert_eq!(top["chunks"]["done"], 12, "{top}");
-    let chunks = pair.cli.run(&["chunks", id, "--json"]);
-    let chunks = chunks.assert_code(0).events();
+    let chunks = inspect::chunks(&pair.cli, &id, &[]);
     let mut parts: Vec<_> = chunks
         .iter()
         .map(|chunk| chunk["part"].as_u64().unwrap())

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 use skyhaul_tests::cli::PATIENCE;
 use skyhaul_tests::data::Body;
+use skyhaul_tests::inspect::{chunks, id, top};
 use skyhaul_tests::pair::{Kind, Pair};
 use skyhaul_tests::proxied::Proxied;
 use skyhaul_tests::{eventually, gateways};
@@ -34,25 +35,6 @@ fn write(pair: &Pair, large: u64) {
     pair.source.write(&named);
 }
 
-/// The id of the only transfer there is.
-fn id(pair: &Pair) -> String {
-    let status = pair.cli.run(&["status", "--json"]);
-    status.assert_code(0).events()[0]["transfer"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn top(pair: &Pair, id: &str) -> Value {
-    let top = pair.cli.run(&["top", id, "--json"]);
-    top.assert_code(0).events().pop().unwrap()
-}
-
-fn chunks(pair: &Pair, id: &str, further: &[&str]) -> Vec<Value> {
-    let arguments = [&["chunks", id, "--json"], further].concat();
-    pair.cli.run(&arguments).assert_code(0).events()
-}
-
 /// The tokens of the gateways' control APIs.
 fn token_files(pair: &Pair) -> Vec<PathBuf> {
     let transfers = std::fs::read_dir(pair.cli.state_directory().join("transfers")).unwrap();
@@ -69,7 +51,7 @@ fn number(value: &Value) -> u64 {
 }
 
 fn leased_chunks_have_holders(pair: &Pair, id: &str) {
-    let leased = chunks(pair, id, &["--state", "leased"]);
+    let leased = chunks(&pair.cli, id, &["--state", "leased"]);
     assert!(!leased.is_empty());
     for chunk in &leased {
         assert_eq!(chunk["state"], "leased", "{chunk}");
@@ -90,8 +72,8 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     eventually("some bytes have moved", PATIENCE, || {
         (bench.moved() >= 10 * MIB).then_some(())
     });
-    let id = id(pair);
-    let now = top(pair, &id);
+    let id = id(&pair.cli);
+    let now = top(&pair.cli, &id);
     assert_eq!(now["active"], true, "{now}");
     assert_eq!(now["phase"], "copy", "{now}");
     let there: Vec<_> = now["gateways"]
@@ -153,7 +135,7 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     let none = pair.cli.run(&["logs", &id, "--gateway", "src-9"]);
     assert!(none.assert_code(2).stderr.contains("src-1"), "{none}");
 
-    let end = top(pair, &id);
+    let end = top(&pair.cli, &id);
     assert_eq!(
         (&end["active"], &end["status"]),
         (&false.into(), &"succeeded".into())
@@ -161,11 +143,11 @@ fn a_transfer_is_looked_into_while_gateways_copy_it_and_after() {
     assert_eq!(end["percent"], 100.0, "{end}");
     assert_eq!(end["gateways"][0]["state"], "ended", "{end}");
     assert_eq!(
-        chunks(pair, &id, &["--state", "leased"]),
+        chunks(&pair.cli, &id, &["--state", "leased"]),
         Vec::<Value>::new()
     );
-    let done = chunks(pair, &id, &["--state", "done"]);
-    let all = chunks(pair, &id, &[]);
+    let done = chunks(&pair.cli, &id, &["--state", "done"]);
+    let all = chunks(&pair.cli, &id, &[]);
     assert_eq!(done, all);
     let bytes: u64 = all.iter().map(|chunk| number(&chunk["bytes"])).sum();
     assert_eq!(bytes, number(&end["bytes_total"]), "{end}");
@@ -193,12 +175,12 @@ fn chunks_that_failed_are_told_from_those_that_did_not() {
         .write(&[("a", Body::new(1, 10)), ("b", Body::new(2, 10))]);
     pair.destination.tree().directory("a");
     pair.run("cp", "", "", FLAGS).assert_code(1);
-    let id = id(&pair);
+    let id = id(&pair.cli);
     assert_eq!(
-        chunks(&pair, &id, &["--state", "done"]),
+        chunks(&pair.cli, &id, &["--state", "done"]),
         Vec::<Value>::new()
     );
-    let failed = chunks(&pair, &id, &["--state", "failed"]);
+    let failed = chunks(&pair.cli, &id, &["--state", "failed"]);
     assert_eq!(failed.len(), 1, "{failed:?}");
     let receipt = &failed[0]["receipt"];
     assert_eq!(
@@ -220,7 +202,7 @@ fn a_transfer_is_known_by_the_beginning_of_its_id_if_no_other_begins_so() {
     }
     pair.source.write(&[("a", Body::new(1, 10))]);
     pair.run("cp", "", "", &["-r"]).assert_code(0);
-    let first = id(&pair);
+    let first = id(&pair.cli);
     for command in ["top", "chunks", "logs", "status"] {
         let known = pair.cli.run(&[command, &first[..20].to_lowercase()]);
         known.assert_code(0);

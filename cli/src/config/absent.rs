@@ -9,7 +9,7 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ),
     (
         "encrypt_socket_tls",
-        "TLS between gateways: `--socket-tls`; to both stores it is always spoken",
+        "TLS between gateways: `--socket-tls`; to a store its endpoint says",
     ),
     (
         "bbr",

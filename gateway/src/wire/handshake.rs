@@ -198,7 +198,10 @@ impl Member {
     }
 }
 
-async fn timely<T>(handshake: impl Future<Output = Result<T, WireError>>) -> Result<T, WireError> {
+/// Has a peer take no longer than it may.
+pub(crate) async fn timely<T>(
+    handshake: impl Future<Output = Result<T, WireError>>,
+) -> Result<T, WireError> {
     let made = tokio::time::timeout(TIME, handshake).await;
     made.unwrap_or(Err(WireError::TooSlow))
 }

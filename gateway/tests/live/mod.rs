@@ -261,6 +261,17 @@ impl Live {
         complete::sweep(&engine).await.unwrap();
     }
 
+    /// Waits until a source has copied all, nothing failed, and all has arrived.
+    pub(crate) async fn ends_whole(&self, source: Running, patience: Duration) {
+        let ended = tokio::time::timeout(patience, source.ended).await;
+        ended.unwrap().unwrap().unwrap();
+        self.complete().await;
+        let progress = self.state.progress(&self.id).await.unwrap();
+        assert_eq!(progress.groups_done, progress.groups);
+        assert_eq!(progress.done.failed, 0);
+        self.assert_equal();
+    }
+
     /// Asserts that all has arrived.
     pub(crate) fn assert_equal(&self) {
         for entry in std::fs::read_dir(self.folder.path().join("from")).unwrap() {

@@ -37,18 +37,18 @@ pub(super) async fn moved(
 
 impl Work {
     /// Chunks that are not begun, in order.
-    fn waiting(&self) -> Vec<u32> {
+    fn waiting(&self) -> impl Iterator<Item = u32> {
         let open = self.turns.iter().filter(|(_, turn)| turn.is_open());
-        open.map(|(index, _)| *index).collect()
+        open.map(|(index, _)| *index)
     }
 
     pub(super) fn can_split(&self) -> bool {
-        self.waiting().len() >= FEWEST && !self.engine.drain.is_cancelled()
+        self.waiting().nth(FEWEST - 1).is_some() && !self.engine.drain.is_cancelled()
     }
 
     /// Gives each of `idle` other holders as much of what is not begun as it keeps.
     pub(super) async fn split(&mut self, idle: u32) -> Result<()> {
-        let mut given = self.waiting();
+        let mut given: Vec<_> = self.waiting().collect();
         let share = given.len().div_ceil(idle as usize + 1);
         // What would come last is given.
         given.drain(..share);
