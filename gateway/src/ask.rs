@@ -310,13 +310,13 @@ impl Out<'_> {
         };
         let mut gather = Gather::new(body);
         let mut writer = body::Writer::new(compress);
-        let mut plain = BytesMut::with_capacity(if small { SMALL as usize } else { body::MOST });
+        let mut piece = BytesMut::new();
         if !small {
             self.send(first, false).await.map_err(broken)?;
             first = BytesMut::new();
         }
         loop {
-            let last = match gather.next(&mut plain).await {
+            let last = match gather.next(&mut piece).await {
                 Ok(last) => last,
                 Err(error) => {
                     // Else who is asked would wait for the rest.
@@ -325,12 +325,12 @@ impl Out<'_> {
                 }
             };
             let logical = &self.node.traffic.logical;
-            logical.fetch_add(plain.len() as u64 * self.targets, Ordering::Relaxed);
+            let bytes = piece.len() as u64 - body::MARK;
+            logical.fetch_add(bytes * self.targets, Ordering::Relaxed);
             let mut segment = std::mem::take(&mut first);
-            segment.reserve(plain.len() + 1 + TAG);
             let links = self.branches.iter();
             let link = links.map(|branch| branch.link.seconds_a_byte());
-            writer.write(&plain, link.fold(0.0, f64::max), &mut segment);
+            writer.write(&mut piece, link.fold(0.0, f64::max), &mut segment);
             self.send(segment, last).await.map_err(broken)?;
             if last {
                 trace::reached(Stage::Sent);

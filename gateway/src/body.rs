@@ -16,6 +16,9 @@ use crate::wire::{SEGMENT, TAG};
 /// Bytes of a body that one piece holds at most.
 pub(crate) const MOST: usize = SEGMENT - 64;
 
+/// Bytes of a plain piece that are none of the body's: how it is written.
+pub(crate) const MARK: u64 = 1;
+
 /// As it is.
 const PLAIN: u8 = 0;
 /// One LZ4 block; before it its length when read, `u32`, little-endian.
@@ -81,9 +84,11 @@ impl Writer {
         }
     }
 
-    /// Appends a piece of `bytes`, of which there are at most [`MOST`]. A byte takes the link `link`
+    /// Appends `piece` to `to`, shorter where that is possible: it is a plain one as [`Gather`] makes it. One
+    /// that stays as it is and is not behind something else is not copied. A byte takes the link `link`
     /// seconds.
-    pub(crate) fn write(&mut self, bytes: &[u8], link: f64, to: &mut BytesMut) {
+    pub(crate) fn write(&mut self, piece: &mut BytesMut, link: f64, to: &mut BytesMut) {
+        let bytes = piece.get(1..).unwrap_or_default();
         let compress = match self.compress {
             Compress::Auto => self.chooser.choose(bytes, link),
             compress => compress,
@@ -97,8 +102,11 @@ impl Writer {
                 self.resting = TRY_AGAIN;
             }
         }
-        to.put_u8(PLAIN);
-        to.put_slice(bytes);
+        if to.is_empty() {
+            std::mem::swap(piece, to);
+        } else {
+            to.put_slice(piece);
+        }
     }
 }
 
@@ -110,6 +118,7 @@ fn shorten(compress: Compress, bytes: &[u8], to: &mut BytesMut) -> bool {
         Compress::Lz4 => (LZ4, lz4_flex::block::get_maximum_output_size(bytes.len())),
         Compress::Zstd => (ZSTD, zstd::zstd_safe::compress_bound(bytes.len())),
     };
+    to.reserve(1 + 4 + most + TAG);
     to.put_u8(kind);
     if kind == LZ4 {
         to.put_u32_le(bytes.len() as u32);
@@ -202,19 +211,26 @@ impl Body {
 pub(crate) struct Gather {
     frames: BoxStream<'static, Result<Bytes>>,
     rest: Bytes,
+    /// Bytes of a piece at most.
+    most: usize,
 }
 
 impl Gather {
     pub(crate) fn new(body: Body) -> Self {
+        let len = body.len().unwrap_or(u64::MAX);
         Self {
+            most: usize::try_from(len).unwrap_or(MOST).min(MOST),
             frames: body.frames(),
             rest: Bytes::new(),
         }
     }
 
-    /// Bytes of the next piece, into `to`, and whether the body ends with them.
+    /// The next piece, as it is, in the place of what `to` held, and whether the body ends with it. There
+    /// is room behind it for a segment's tag.
     pub(crate) async fn next(&mut self, to: &mut BytesMut) -> Result<bool> {
         to.clear();
+        to.reserve(1 + self.most + TAG);
+        to.put_u8(PLAIN);
         loop {
             if self.rest.is_empty() {
                 match self.frames.next().await.transpose()? {
@@ -222,7 +238,7 @@ impl Gather {
                     None => return Ok(true),
                 }
             }
-            let room = MOST - to.len();
+            let room = 1 + MOST - to.len();
             if room == 0 {
                 return Ok(false);
             }
@@ -239,8 +255,10 @@ mod tests {
     use super::*;
 
     fn piece(compress: Compress, bytes: &[u8]) -> BytesMut {
+        let mut plain = BytesMut::from(&[PLAIN][..]);
+        plain.put_slice(bytes);
         let mut piece = BytesMut::new();
-        Writer::new(compress).write(bytes, 1e-6, &mut piece);
+        Writer::new(compress).write(&mut plain, 1e-6, &mut piece);
         piece
     }
 
@@ -292,7 +310,7 @@ mod tests {
                 loop {
                     let last = gather.next(&mut plain).await.unwrap();
                     let mut piece = BytesMut::new();
-                    writer.write(&plain, 0.0, &mut piece);
+                    writer.write(&mut plain, 0.0, &mut piece);
                     assert!(piece.len() <= SEGMENT);
                     arrived.extend_from_slice(&read(piece).unwrap().unwrap());
                     if last {

