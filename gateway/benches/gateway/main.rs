@@ -151,7 +151,10 @@ fn median(mut all: Vec<f64>) -> f64 {
     all[all.len() / 2]
 }
 
-async fn throughput() {
+/// Of the suites, those that `chosen` names, or all.
+async fn throughput(chosen: &[String]) {
+    let is_named = |suite: &Suite| chosen.iter().any(|one| one == suite.name);
+    let some = suites().iter().any(is_named);
     let cores = std::thread::available_parallelism().unwrap().get() as f64;
     println!("## Through a source and a destination gateway\n");
     println!(
@@ -163,6 +166,9 @@ async fn throughput() {
     println!("|---|---|--:|--:|---|--:|--:|--:|");
     for content in [Content::Random, Content::Text] {
         for suite in suites() {
+            if some && !is_named(&suite) {
+                continue;
+            }
             let job = Job {
                 suite,
                 content,
@@ -272,7 +278,7 @@ async fn small_objects() {
 async fn part_sizes() {
     println!("\n## Part sizes\n");
     println!(
-        "One object of 512 MiB; 32 connections, 8 parts at a time; the long way has 80 ms and no loss.\n"
+        "One object of 512 MiB; 32 connections, 32 parts at a time; the long way has 80 ms and no loss.\n"
     );
     println!("| part | loopback s | 80 ms s |");
     println!("|--:|--:|--:|");
@@ -284,7 +290,7 @@ async fn part_sizes() {
             size: 512 * MIB,
             part_size: part * MIB,
             connections: 32,
-            transfers: 8,
+            transfers: 32,
         };
         let mut near = Vec::new();
         for _ in 0..ROUNDS {
@@ -314,7 +320,7 @@ fn main() {
     println!("# Gateways\n\nWritten by `make bench-gateway`.\n");
     runtime.block_on(async {
         if is_chosen("throughput") {
-            throughput().await;
+            throughput(&chosen).await;
         }
         if !is_root {
             println!("\nNot run: what needs root for its network namespaces.");
