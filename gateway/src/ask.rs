@@ -325,7 +325,7 @@ impl Out<'_> {
                 }
             };
             let logical = &self.node.traffic.logical;
-            let bytes = piece.len() as u64 - body::MARK;
+            let bytes = body::plain(&piece).len() as u64;
             logical.fetch_add(bytes * self.targets, Ordering::Relaxed);
             let mut segment = std::mem::take(&mut first);
             let links = self.branches.iter();

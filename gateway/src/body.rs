@@ -16,8 +16,8 @@ use crate::wire::{SEGMENT, TAG};
 /// Bytes of a body that one piece holds at most.
 pub(crate) const MOST: usize = SEGMENT - 64;
 
-/// Bytes of a plain piece that are none of the body's: how it is written.
-pub(crate) const MARK: u64 = 1;
+/// Bytes of a piece before those of the body: how it is written.
+const MARK: usize = 1;
 
 /// As it is.
 const PLAIN: u8 = 0;
@@ -67,6 +67,11 @@ fn is_worth(short: usize, long: usize) -> bool {
     short < long - long / 16
 }
 
+/// The body's bytes in a piece that is as [`Gather`] makes it.
+pub(crate) fn plain(piece: &[u8]) -> &[u8] {
+    piece.get(MARK..).unwrap_or_default()
+}
+
 /// Writes pieces.
 pub(crate) struct Writer {
     compress: Compress,
@@ -88,7 +93,7 @@ impl Writer {
     /// that stays as it is and is not behind something else is not copied. A byte takes the link `link`
     /// seconds.
     pub(crate) fn write(&mut self, piece: &mut BytesMut, link: f64, to: &mut BytesMut) {
-        let bytes = piece.get(1..).unwrap_or_default();
+        let bytes = plain(piece);
         let compress = match self.compress {
             Compress::Auto => self.chooser.choose(bytes, link),
             compress => compress,
@@ -118,7 +123,7 @@ fn shorten(compress: Compress, bytes: &[u8], to: &mut BytesMut) -> bool {
         Compress::Lz4 => (LZ4, lz4_flex::block::get_maximum_output_size(bytes.len())),
         Compress::Zstd => (ZSTD, zstd::zstd_safe::compress_bound(bytes.len())),
     };
-    to.reserve(1 + 4 + most + TAG);
+    to.reserve(MARK + size_of::<u32>() + most + TAG);
     to.put_u8(kind);
     if kind == LZ4 {
         to.put_u32_le(bytes.len() as u32);
@@ -229,7 +234,7 @@ impl Gather {
     /// is room behind it for a segment's tag.
     pub(crate) async fn next(&mut self, to: &mut BytesMut) -> Result<bool> {
         to.clear();
-        to.reserve(1 + self.most + TAG);
+        to.reserve(MARK + self.most + TAG);
         to.put_u8(PLAIN);
         loop {
             if self.rest.is_empty() {
@@ -238,7 +243,7 @@ impl Gather {
                     None => return Ok(true),
                 }
             }
-            let room = 1 + MOST - to.len();
+            let room = MARK + MOST - to.len();
             if room == 0 {
                 return Ok(false);
             }
