@@ -8,6 +8,7 @@ pub mod engine;
 pub mod idle;
 pub mod listing;
 pub mod meter;
+pub mod staging;
 pub mod trace;
 mod tuning;
 

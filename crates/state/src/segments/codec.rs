@@ -3,7 +3,6 @@
 //! another kind are all told apart from a segment without records.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,7 +15,10 @@ const FORMAT_VERSION: u32 = 1;
 /// Fast; keys of one listing share prefixes, so it still gives a ratio of 5 to 10.
 const LEVEL: i32 = 1;
 
-/// Records encoded before the task yields: some 100 microseconds of work.
+/// Bytes of a segment's text at most: far more than the longest keys of the most objects make.
+const MOST: u64 = 1 << 30;
+
+/// Records encoded or decoded before the task yields: some 100 microseconds of work.
 const RECORDS_A_TURN: usize = 256;
 
 #[derive(Serialize, Deserialize)]
@@ -61,70 +63,64 @@ fn put_line<T: Serialize>(
     encoder.write_all(line)
 }
 
-/// Decodes a segment record by record, holding one line at a time. The frame's checksum is proved
-/// when the last line was read: records before that are only as good as their JSON.
-pub(super) struct Decoder<R: Read, T> {
-    lines: BufReader<zstd::Decoder<'static, BufReader<R>>>,
-    line: Vec<u8>,
-    ended: bool,
-    record: PhantomData<fn() -> T>,
+/// Decodes a whole segment. Yields between batches, as [`encode`] does.
+pub(super) async fn decode<T: DeserializeOwned + Send>(
+    kind: SegmentKind,
+    bytes: &[u8],
+) -> io::Result<Vec<T>> {
+    let mut lines = Lines::new(bytes)?;
+    let Some(header) = lines.next()? else {
+        return Err(damaged("it is empty"));
+    };
+    let header: Header = serde_json::from_slice(header)?;
+    if header.skyhaul_segment != kind.name() {
+        return Err(damaged(format!("it holds {}", header.skyhaul_segment)));
+    }
+    if header.version != FORMAT_VERSION {
+        let found = header.version;
+        return Err(damaged(format!(
+            "it is of version {found}, this build reads {FORMAT_VERSION}"
+        )));
+    }
+    let mut records = Vec::new();
+    while let Some(line) = lines.next()? {
+        records.push(serde_json::from_slice(line)?);
+        if records.len().is_multiple_of(RECORDS_A_TURN) {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(records)
 }
 
-impl<R: Read, T: DeserializeOwned> Decoder<R, T> {
-    /// Reads and checks the header.
-    pub(super) fn new(reader: R, kind: SegmentKind) -> io::Result<Self> {
-        let mut decoder = Self {
-            lines: BufReader::with_capacity(32 * 1024, zstd::Decoder::new(reader)?),
+/// The lines of a frame. Its checksum is proved when the last was read.
+struct Lines<'a> {
+    text: io::Take<BufReader<zstd::Decoder<'static, &'a [u8]>>>,
+    line: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(bytes: &'a [u8]) -> io::Result<Self> {
+        let text = BufReader::with_capacity(32 * 1024, zstd::Decoder::with_buffer(bytes)?);
+        Ok(Self {
+            text: text.take(MOST),
             line: Vec::new(),
-            ended: false,
-            record: PhantomData,
-        };
-        if !decoder.next_line()? {
-            return Err(damaged("it is empty"));
-        }
-        let header: Header = serde_json::from_slice(&decoder.line)?;
-        if header.skyhaul_segment != kind.name() {
-            return Err(damaged(format!("it holds {}", header.skyhaul_segment)));
-        }
-        if header.version != FORMAT_VERSION {
-            let found = header.version;
-            return Err(damaged(format!(
-                "it is of version {found}, this build reads {FORMAT_VERSION}"
-            )));
-        }
-        Ok(decoder)
+        })
     }
 
-    fn next_line(&mut self) -> io::Result<bool> {
+    fn next(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
-        if self.lines.read_until(b'\n', &mut self.line)? == 0 {
-            return Ok(false);
+        let read = self.text.read_until(b'\n', &mut self.line)?;
+        if self.text.limit() == 0 {
+            return Err(damaged(format!("it is longer than {MOST} bytes")));
+        }
+        if read == 0 {
+            return Ok(None);
         }
         if self.line.pop() == Some(b'\n') {
-            Ok(true)
+            Ok(Some(&self.line))
         } else {
             Err(damaged("its last line is cut off"))
         }
-    }
-}
-
-impl<R: Read, T: DeserializeOwned> Iterator for Decoder<R, T> {
-    type Item = io::Result<T>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let record = match self.next_line() {
-            Ok(true) => serde_json::from_slice(&self.line).map_err(io::Error::from),
-            Ok(false) => {
-                self.ended = true;
-                return None;
-            }
-            Err(error) => Err(error),
-        };
-        self.ended = record.is_err();
-        Some(record)
     }
 }
 

@@ -11,6 +11,7 @@ mod dice;
 mod generate;
 mod model;
 mod race;
+pub mod segments;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

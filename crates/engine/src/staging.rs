@@ -1,0 +1,114 @@
+//! Segments in the staging bucket, over the store trait: where a transfer's machines, which share no
+//! disk, read and write them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use backon::Retryable as _;
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use skyhaul_model::{Algorithm, Attributes, Error, ErrorKind, Result, Side};
+use skyhaul_state::segments::{SegmentKind, SegmentStore, gone};
+use skyhaul_stores::{Condition, Payload, PutReceipt, PutRequest, ReadRequest, Store};
+
+use crate::copy::read::backoff;
+
+/// A segment has at most so many bytes: far more than the manifest of a group of the longest keys.
+const MOST: u64 = 256 << 20;
+
+/// Segments under a prefix of a store. Each is one object, written once under a name that nobody else
+/// makes; who lists a prefix finds all that its transfer wrote.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    store: Arc<dyn Store>,
+    prefix: String,
+}
+
+impl Staging {
+    /// Segments under `prefix`, to which a slash is added where none ends it.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, prefix: impl Into<String>) -> Self {
+        let mut prefix = prefix.into();
+        if !prefix.is_empty() && !prefix.ends_with('/') {
+            prefix.push('/');
+        }
+        Self { store, prefix }
+    }
+
+    fn key(&self, pointer: &str) -> String {
+        format!("{}{pointer}", self.prefix)
+    }
+
+    /// Whoever keeps segments is neither side of a transfer.
+    fn own(error: Error) -> Error {
+        Error {
+            side: Side::Control,
+            ..error
+        }
+    }
+
+    async fn fetch(&self, pointer: &str) -> Result<Vec<u8>> {
+        let key = self.key(pointer);
+        let read = self.store.read(&key, ReadRequest::default());
+        let reader = read.await.map_err(|error| match error.kind {
+            ErrorKind::NotFound => gone(self.full_name(pointer)),
+            _ => error,
+        })?;
+        let size = reader.info.size;
+        if size > MOST {
+            let message = format!("a segment of {size} bytes is none of ours");
+            return Err(Error::control(ErrorKind::Corrupt, message)
+                .object(self.full_name(pointer))
+                .retryable(false));
+        }
+        let mut bytes = Vec::with_capacity(size as usize);
+        let mut body = reader.body;
+        while let Some(frame) = body.try_next().await? {
+            bytes.extend_from_slice(&frame);
+        }
+        Ok(bytes)
+    }
+
+    async fn commit(&self, receipt: PutReceipt) -> Result<()> {
+        let Some(staged) = receipt.staged else {
+            return Ok(());
+        };
+        let committed = self.store.commit(vec![staged]).await;
+        committed.into_iter().try_for_each(|one| one.map(drop))
+    }
+}
+
+#[async_trait]
+impl SegmentStore for Staging {
+    async fn put(&self, kind: SegmentKind, bytes: Vec<u8>) -> Result<String> {
+        let pointer = kind.new_pointer();
+        let payload = Payload::from(Bytes::from(bytes));
+        let request = PutRequest {
+            checksum: Some(payload.checksum(Algorithm::Crc64Nvme)),
+            payload,
+            attributes: Attributes {
+                content_type: Some("application/zstd".to_owned()),
+                ..Attributes::default()
+            },
+            condition: Condition::Absent,
+            ..PutRequest::default()
+        };
+        let receipt = self.store.put(&self.key(&pointer), request).await;
+        let receipt = receipt.map_err(Self::own)?;
+        self.commit(receipt).await.map_err(Self::own)?;
+        Ok(pointer)
+    }
+
+    async fn get(&self, kind: SegmentKind, pointer: &str) -> Result<Vec<u8>> {
+        kind.check(pointer)?;
+        (|| self.fetch(pointer))
+            .retry(backoff())
+            .when(|error: &Error| error.retryable)
+            .await
+            .map_err(Self::own)
+    }
+
+    fn full_name(&self, pointer: &str) -> String {
+        self.store.uri(&self.key(pointer))
+    }
+}
