@@ -11,9 +11,10 @@ went; should the supervisor itself be killed, the kernel kills the servers (Linu
                is refused; bucket names beginning with `open-` may be read without signing
     odd        moto, which keeps every key as it is (`a//b`, `foo` beside `foo/bar`), where
                SeaweedFS folds or refuses
-    ministack  MiniStack's DynamoDB: conditional writes and transactions are atomic, and write
-               units are right. (moto's are not: of eight writers at once under one condition
-               two succeed now and then, and every write costs one unit.)
+    ministack  MiniStack, with what it leaves out (`scripts/ministack/`). DynamoDB: conditional
+               writes and transactions are atomic, and write units are right. (moto's are not: of
+               eight writers at once under one condition two succeed now and then, and every write
+               costs one unit.) EC2: launches, tags, security groups
     dynamodb_local
                AWS's own emulator, of 2020: checks requests as the service does
 """
@@ -263,7 +264,8 @@ class MiniStack(DynamoDb):
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
-        return [str(ROOT / ".testbench" / "ministack" / "bin" / "ministack")]
+        python = ROOT / ".testbench" / "ministack" / "bin" / "python"
+        return [str(python), str(ROOT / "scripts" / "ministack" / "serve.py")]
 
     def environment(self) -> dict[str, str]:
         home = str(self.directory)

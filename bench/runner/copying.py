@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import http.client
+import math
 import os
 import pathlib
 import shutil
@@ -57,6 +58,8 @@ def _load_weed(source: servers.Weed, memory: servers.Memory, loads: list[Workloa
             raise RuntimeError(f"filling {load.bucket} failed: {cost.tail}")
 
 
+# A tool that takes so many times as long as skyhaul runs once in a row, not in each round.
+SLOW = 8
 # Trees of more files than this are kept until the end.
 MANY = 1000
 
@@ -117,7 +120,8 @@ def _rows(server: str, loads: list[Workload], chosen: list[tools.Tool], ends: tu
         for load in loads:
             row = f"{server}/{pinning}/{load.name}"
             runners = [t for t in chosen if not options.only or options.only in f"{row}/{t.name}"]
-            dropped = set()
+            dropped: set[str] = set()
+            walls: dict[str, float] = {}
             for turn in range(options.runs):
                 # Another one begins in each round.
                 shift = turn % max(1, len(runners))
@@ -137,8 +141,12 @@ def _rows(server: str, loads: list[Workload], chosen: list[tools.Tool], ends: tu
                     print(row, tool.name, record["status"],
                           *(f"{k}={record[k]:.2f}" for k in ("wall", "cpu") if k in record),
                           record.get("error", ""), flush=True)
+                    walls[tool.name] = record.get("wall", 0.0)
                     if record["status"] != "ok":
                         dropped.add(tool.name)
+                # Out of the running: twice more would tell nothing, and take the most of an hour.
+                slow = SLOW * walls.get("skyhaul", math.inf)
+                dropped |= {name for name, wall in walls.items() if wall > slow}
 
 
 def measure(loads: list[Workload], chosen: list[tools.Tool], options: argparse.Namespace,

@@ -1,9 +1,9 @@
 //! A gateway's configuration: JSON, from a file or from standard input, because it holds secrets.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, Result, TransferId};
 
 use crate::body::Compress;
@@ -27,10 +27,11 @@ pub struct Config {
     pub membership: String,
     /// The data secret; relays have none.
     pub data: Option<String>,
-    /// The state service.
+    /// Where the transfer's state is.
     pub state: StateConfig,
-    /// The folder of the transfer's segments, for who claims groups.
-    pub segments: Option<PathBuf>,
+    /// Where the transfer's segments are, for who claims groups: a folder of this machine, or a prefix
+    /// of the staging bucket.
+    pub segments: Option<Endpoint>,
     /// Names of the gateways that it connects to.
     #[serde(default)]
     pub peers: Vec<String>,
@@ -59,12 +60,24 @@ pub struct Config {
 
 /// Where the state is.
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateConfig {
-    /// `host:port` of the state service.
-    pub address: String,
-    /// What it asks for.
-    pub token: String,
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum StateConfig {
+    /// A state service.
+    Service {
+        /// Its `host:port`.
+        address: String,
+        /// What it asks for.
+        token: String,
+    },
+    /// A table of DynamoDB, with the machine's own credentials.
+    Table {
+        /// Its name.
+        name: String,
+        /// Its region; that of the environment where none is said.
+        region: Option<String>,
+        /// The service's address; AWS's own where none is said.
+        endpoint_url: Option<String>,
+    },
 }
 
 /// Seconds of a drain, where the configuration does not say: less than the two minutes after which

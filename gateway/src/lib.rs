@@ -19,6 +19,7 @@ mod notice;
 pub mod orders;
 mod peers;
 mod perform;
+mod places;
 pub mod remote;
 pub mod routes;
 pub mod run;

@@ -11,8 +11,7 @@ use skyhaul_engine::meter::Meter;
 use skyhaul_engine::trace::Trace;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::{Error, Result};
-use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{GatewayRole, Phase, SegmentStore, Segments, TransferRow};
+use skyhaul_state::{GatewayRole, Phase, TransferRow};
 use skyhaul_stores::several::Several;
 use skyhaul_stores::{Store, open};
 use tokio::sync::watch;
@@ -30,6 +29,7 @@ use crate::node::{Identity, Node};
 use crate::notice;
 use crate::orders::Orders;
 use crate::peers;
+use crate::places;
 use crate::remote::RemoteStore;
 use crate::routes::{Route, Routes};
 use crate::serve::Destinations;
@@ -57,12 +57,13 @@ pub fn raise_descriptors() {
 /// Runs a gateway until its transfer has no more to copy (if it claims groups), or until it is told to
 /// end.
 pub async fn run(config: Config, orders: Orders) -> Result<()> {
-    let token = Token::parse(&config.state.token)?;
-    let state = RemoteState::connect(&config.state.address, &token, Patience::default()).await?;
-    let segments = config.segments.as_deref().map(Segments::open).transpose()?;
+    let segments = match &config.segments {
+        Some(at) => Some(places::segments(at).await?),
+        None => None,
+    };
     let world = World {
-        state: Arc::new(state),
-        segments: segments.map(|segments| Arc::new(segments) as Arc<dyn SegmentStore>),
+        state: places::state(&config.state).await?,
+        segments,
         stores: Arc::new(Real),
         network: Tcp,
     };
@@ -273,7 +274,8 @@ async fn engine<N>(
 ) -> Result<Arc<Engine>> {
     let row = world.state.transfer(&config.transfer).await?;
     let segments = world.segments.clone();
-    let segments = segments.ok_or_else(|| Error::invalid("no folder of segments is given"))?;
+    let segments =
+        segments.ok_or_else(|| Error::invalid("it is not said where the segments are"))?;
     let source = world.stores.source(&row.spec, &row.id).await?;
     let destination = destination(config, &row, node, directory).await?;
     let (meter, mut failed) = Meter::new();

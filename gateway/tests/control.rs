@@ -13,7 +13,7 @@ use skyhaul_gateway::control::replies::{Chunk, Chunks, Connections, Direction, H
 use skyhaul_model::ErrorKind;
 use skyhaul_model::group::GroupStatus;
 use skyhaul_state::service::Token;
-use skyhaul_state::{ControlAddress, GatewayRole, TransferState as _};
+use skyhaul_state::{ControlAddress, GatewayRole};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const ANY: &str = "127.0.0.1:0";

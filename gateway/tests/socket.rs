@@ -16,7 +16,6 @@ use hyper_util::rt::TokioIo;
 use live::{Live, eventually};
 use skyhaul_gateway::run;
 use skyhaul_gateway::world::Tcp;
-use skyhaul_state::TransferState as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 

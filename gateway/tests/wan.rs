@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use far::Wan;
 use live::{Live, MIB, eventually};
-use skyhaul_state::{GatewayRow, TransferState as _};
+use skyhaul_state::GatewayRow;
 
 const LINK: &[&str] = &["--rtt", "80", "--loss", "1"];
 

@@ -16,15 +16,19 @@ pub mod proxied;
 pub mod servers;
 pub mod tree;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The root of the checkout.
+/// The root of the checkout that the test runs in. Where it was compiled may be another one: clones that
+/// share a target directory share what is compiled.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ has a parent")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let package = package.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    package
+        .ancestors()
+        .find(|folder| folder.join("Cargo.lock").exists())
+        .expect("the package is in a workspace")
         .to_path_buf()
 }
 

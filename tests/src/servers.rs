@@ -83,6 +83,22 @@ pub fn tables() -> &'static Tables {
     TABLES.get_or_init(|| described("ministack,dynamodb_local"))
 }
 
+/// A store and the services of an account, for who needs both.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cloud {
+    /// SeaweedFS.
+    pub src: Endpoint,
+    /// `MiniStack`.
+    pub ministack: Endpoint,
+}
+
+/// A store and the services of an account, started if nobody has.
+#[must_use]
+pub fn cloud() -> &'static Cloud {
+    static CLOUD: OnceLock<Cloud> = OnceLock::new();
+    CLOUD.get_or_init(|| described("src,ministack"))
+}
+
 fn described<T: serde::de::DeserializeOwned>(names: &str) -> T {
     let line = std::env::var("SKYHAUL_TEST_SERVERS").unwrap_or_else(|_| start(names));
     serde_json::from_str(&line).expect("SKYHAUL_TEST_SERVERS is what testbench.py printed")

@@ -15,6 +15,7 @@ pub mod hasher;
 pub mod id;
 pub mod keymap;
 pub mod location;
+pub mod machine;
 pub mod mapping;
 pub mod mtime;
 #[cfg(mutant)]

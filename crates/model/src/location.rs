@@ -1,6 +1,7 @@
 //! Locations: `s3://bucket/key`, `local:///path`, `file:///path` and plain paths.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,18 @@ impl Location {
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.path.is_empty() || self.path.ends_with('/')
+    }
+
+    /// A path of this machine, kept as it is whatever it contains; refused if it is not UTF-8.
+    pub fn local(path: &Path) -> Result<Self> {
+        let text = path.to_str().ok_or_else(|| {
+            Error::invalid("the path is not UTF-8").object(path.display().to_string())
+        })?;
+        Ok(Self {
+            scheme: Scheme::Local,
+            container: String::new(),
+            path: text.to_owned(),
+        })
     }
 
     /// The same container with another path.

@@ -2,6 +2,7 @@
 //! model-based suite checks every backend.
 
 mod calls;
+pub mod control;
 mod dynamodb;
 mod fault;
 pub mod operation;
@@ -14,7 +15,7 @@ pub mod state;
 pub mod suite;
 
 pub use calls::Calls;
-pub use dynamodb::{Consumed, DynamoDbState};
+pub use dynamodb::{Consumed, DynamoDbControl, DynamoDbState};
 pub use segments::{SegmentKind, SegmentStore, Segments};
 pub use sqlite::SqliteState;
 pub use state::*;

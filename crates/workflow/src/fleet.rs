@@ -15,8 +15,8 @@ use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::{Compress, Route};
 use skyhaul_model::outcome::{Action, Outcome};
-use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::spec::{Connection, Endpoint};
+use skyhaul_model::{Error, ErrorKind, Location, Result};
 use skyhaul_state::service::{Scope, Service, Token};
 use skyhaul_state::{GatewayRow, Progress};
 use tokio::io::AsyncWriteExt as _;
@@ -203,17 +203,22 @@ pub(crate) async fn copy(
     ];
     let service = Service::scoped(Arc::clone(&engine.state), tokens);
     let service = tokio::spawn(service.serve(listener, ended.child_token()));
+    let state = |token: &Token| StateConfig::Service {
+        address: address.to_string(),
+        token: token.reveal().to_owned(),
+    };
+    let segments = Endpoint {
+        location: Location::local(&folder.join("segments"))?,
+        connection: Connection::default(),
+    };
     let base = Config {
         name: String::new(),
         transfer: engine.id.clone(),
         listen: None,
         membership: MembershipSecret::generate().reveal().to_string(),
         data: Some(DataSecret::generate().reveal().to_string()),
-        state: StateConfig {
-            address: address.to_string(),
-            token: token.reveal().to_owned(),
-        },
-        segments: Some(folder.join("segments")),
+        state: state(&token),
+        segments: Some(segments),
         peers: Vec::new(),
         connections: 1,
         routes: Vec::new(),
@@ -236,7 +241,7 @@ pub(crate) async fn copy(
     let places = places(&engine.spec.destinations);
     for mut config in fleet.members(&base, &places) {
         if config.data.is_none() {
-            presence.reveal().clone_into(&mut config.state.token);
+            config.state = state(&presence);
         }
         config.control = Some(ControlConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),

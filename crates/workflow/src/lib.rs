@@ -10,6 +10,7 @@ pub mod fleet;
 mod home;
 pub mod inspect;
 mod ls;
+pub mod machines;
 mod plan;
 mod report;
 pub mod request;

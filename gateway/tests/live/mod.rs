@@ -24,7 +24,7 @@ use skyhaul_model::parts::PartPolicy;
 use skyhaul_model::spec::{ChecksumPolicy, Connection, Durability, Endpoint, Mode, TransferSpec};
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::service::{Service, Token};
-use skyhaul_state::{ControlAddress, Segments, SqliteState, TransferState};
+use skyhaul_state::{ControlAddress, SegmentStore, Segments, SqliteState, TransferState};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -46,10 +46,43 @@ pub(crate) struct Running {
 pub(crate) struct Live {
     folder: TempDir,
     stores: Arc<dyn Stores>,
-    pub(crate) state: Arc<SqliteState>,
+    pub(crate) state: Arc<dyn TransferState>,
+    segments: Arc<dyn SegmentStore>,
     pub(crate) id: TransferId,
     base: Config,
     _stop: DropGuard,
+}
+
+/// Where a transfer's state and segments are, and how gateways find them.
+pub(crate) struct Places {
+    pub(crate) state: Arc<dyn TransferState>,
+    pub(crate) segments: Arc<dyn SegmentStore>,
+    pub(crate) found: (StateConfig, Endpoint),
+}
+
+impl Places {
+    /// In a folder of this machine, the state behind a service that runs until the guard goes.
+    async fn local(folder: &Path) -> (Self, DropGuard) {
+        let path = folder.join("segments");
+        let state = Arc::new(SqliteState::open(folder.join("state.db")).unwrap());
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+            .await
+            .unwrap();
+        let found = listener.local_addr().unwrap();
+        let (token, stop) = (Token::generate(), CancellationToken::new());
+        let backend = Arc::clone(&state) as Arc<dyn TransferState>;
+        tokio::spawn(Service::new(backend, token.clone()).serve(listener, stop.clone()));
+        let service = StateConfig::Service {
+            address: found.to_string(),
+            token: token.reveal().to_owned(),
+        };
+        let places = Self {
+            state,
+            segments: Arc::new(Segments::open(&path).unwrap()),
+            found: (service, side(&path)),
+        };
+        (places, stop.drop_guard())
+    }
 }
 
 fn side(path: &Path) -> Endpoint {
@@ -92,6 +125,18 @@ pub(crate) fn spec(from: &Path, to: &Path) -> TransferSpec {
 impl Live {
     /// A transfer of an object of `large` MiB and 20 small ones that is listed, and nothing copied.
     pub(crate) async fn new(large: u64, bwlimit: Option<u64>) -> Self {
+        let (folder, spec) = Self::objects(large);
+        Self::over(folder, spec, Arc::new(Real), bwlimit).await
+    }
+
+    /// The same with its state and its segments elsewhere.
+    pub(crate) async fn kept_in(places: Places, large: u64) -> Self {
+        let (folder, spec) = Self::objects(large);
+        let stop = CancellationToken::new().drop_guard();
+        Self::listed(folder, spec, Arc::new(Real), None, (places, stop)).await
+    }
+
+    fn objects(large: u64) -> (TempDir, TransferSpec) {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (folder.path().join("from"), folder.path().join("to"));
         std::fs::create_dir(&from).unwrap();
@@ -102,7 +147,7 @@ impl Live {
             std::fs::write(from.join(format!("small-{n}")), vec![n; 1_000]).unwrap();
         }
         let spec = spec(&from, &to);
-        Self::over(folder, spec, Arc::new(Real), bwlimit).await
+        (folder, spec)
     }
 
     /// A transfer between given stores that is listed, and nothing copied.
@@ -112,31 +157,31 @@ impl Live {
         stores: Arc<dyn Stores>,
         bwlimit: Option<u64>,
     ) -> Self {
-        let state = Arc::new(SqliteState::open(folder.path().join("state.db")).unwrap());
+        let places = Places::local(folder.path()).await;
+        Self::listed(folder, spec, stores, bwlimit, places).await
+    }
+
+    async fn listed(
+        folder: TempDir,
+        spec: TransferSpec,
+        stores: Arc<dyn Stores>,
+        bwlimit: Option<u64>,
+        (places, stop): (Places, DropGuard),
+    ) -> Self {
         let id = TransferId::generate();
-        state.submit(&id, &spec).await.unwrap();
-        let segments = folder.path().join("segments");
-        let engine = engine(&state, &id, &spec, (&segments, &*stores)).await;
+        places.state.submit(&id, &spec).await.unwrap();
+        let engine = engine((&places.state, &places.segments), &id, &spec, &*stores).await;
         let filters = Filters::compile(&spec.filters, spec.now).unwrap();
         let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
         pool::run(&engine, filters, feed).await.unwrap();
-        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .unwrap();
-        let address = listener.local_addr().unwrap();
-        let (token, stop) = (Token::generate(), CancellationToken::new());
-        let backend = Arc::clone(&state) as Arc<dyn TransferState>;
-        tokio::spawn(Service::new(backend, token.clone()).serve(listener, stop.clone()));
+        let (state, segments) = places.found;
         let base = Config {
             name: String::new(),
             transfer: id.clone(),
             listen: None,
             membership: MembershipSecret::generate().reveal().to_string(),
             data: Some(DataSecret::generate().reveal().to_string()),
-            state: StateConfig {
-                address: address.to_string(),
-                token: token.reveal().to_owned(),
-            },
+            state,
             segments: Some(segments),
             peers: Vec::new(),
             connections: 2,
@@ -158,16 +203,16 @@ impl Live {
         Self {
             folder,
             stores,
-            state,
+            state: places.state,
+            segments: places.segments,
             id,
             base,
-            _stop: stop.drop_guard(),
+            _stop: stop,
         }
     }
 
-    /// Starts a gateway whose control API listens here.
-    pub(crate) fn start(&self, name: &str, control: &str) -> Running {
-        let token = Token::generate();
+    /// The configuration of a gateway: a source sends to `dst-1`.
+    pub(crate) fn config(&self, name: &str) -> Config {
         let mut config = self.base.clone();
         name.clone_into(&mut config.name);
         if name.starts_with("src") {
@@ -176,6 +221,13 @@ impl Live {
         } else {
             config.listen = Some("127.0.0.1:0".parse().unwrap());
         }
+        config
+    }
+
+    /// Starts a gateway whose control API listens here.
+    pub(crate) fn start(&self, name: &str, control: &str) -> Running {
+        let token = Token::generate();
+        let mut config = self.config(name);
         config.control = Some(ControlConfig {
             listen: control.parse().unwrap(),
             token: token.reveal().to_owned(),
@@ -226,10 +278,9 @@ impl Live {
             ..self.base.clone()
         };
         change(&mut config);
-        let segments = Segments::open(config.segments.as_ref().unwrap()).unwrap();
         let world = World {
-            state: Arc::clone(&self.state) as Arc<dyn TransferState>,
-            segments: Some(Arc::new(segments)),
+            state: Arc::clone(&self.state),
+            segments: Some(Arc::clone(&self.segments)),
             stores: Arc::clone(&self.stores),
             network,
         };
@@ -255,9 +306,8 @@ impl Live {
     /// Completes what gateways have put off, as the command does.
     pub(crate) async fn complete(&self) {
         let row = self.state.transfer(&self.id).await.unwrap();
-        let segments = self.base.segments.as_ref().unwrap();
-        let places = (segments.as_path(), &*self.stores);
-        let engine = engine(&self.state, &self.id, &row.spec, places).await;
+        let places = (&self.state, &self.segments);
+        let engine = engine(places, &self.id, &row.spec, &*self.stores).await;
         complete::sweep(&engine).await.unwrap();
     }
 
@@ -265,6 +315,11 @@ impl Live {
     pub(crate) async fn ends_whole(&self, source: Running, patience: Duration) {
         let ended = tokio::time::timeout(patience, source.ended).await;
         ended.unwrap().unwrap().unwrap();
+        self.ended_whole().await;
+    }
+
+    /// Completes what was put off, and asserts that nothing failed and all has arrived.
+    pub(crate) async fn ended_whole(&self) {
         self.complete().await;
         let progress = self.state.progress(&self.id).await.unwrap();
         assert_eq!(progress.groups_done, progress.groups);
@@ -292,10 +347,10 @@ impl Live {
 
 /// The engine of the command, which lists and completes.
 async fn engine(
-    state: &Arc<SqliteState>,
+    (state, segments): (&Arc<dyn TransferState>, &Arc<dyn SegmentStore>),
     id: &TransferId,
     spec: &TransferSpec,
-    (segments, stores): (&Path, &dyn Stores),
+    stores: &dyn Stores,
 ) -> Arc<Engine> {
     let source = stores.source(spec, id).await.unwrap();
     let destination = stores.destination(spec, id, 0).await.unwrap();
@@ -303,8 +358,8 @@ async fn engine(
     Arc::new(Engine::new(EngineParts {
         id: id.clone(),
         spec: spec.clone(),
-        state: Arc::clone(state) as Arc<dyn TransferState>,
-        segments: Arc::new(Segments::open(segments).unwrap()),
+        state: Arc::clone(state),
+        segments: Arc::clone(segments),
         source,
         destination,
         limits: Limits {

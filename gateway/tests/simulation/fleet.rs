@@ -505,7 +505,7 @@ fn members(dice: &Dice, id: &TransferId, copies: u64) -> BTreeMap<String, Member
         listen: Some(SocketAddr::from(([0, 0, 0, 0], PORT))),
         membership: membership.reveal().to_string(),
         data: Some(data.reveal().to_string()),
-        state: StateConfig {
+        state: StateConfig::Service {
             address: String::new(),
             token: String::new(),
         },

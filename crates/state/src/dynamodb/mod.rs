@@ -7,6 +7,7 @@
 mod committed;
 mod consumed;
 mod contention;
+mod control;
 mod create;
 mod expression;
 mod failure;
@@ -45,6 +46,7 @@ use crate::{
 use table::Table;
 
 pub use consumed::Consumed;
+pub use control::DynamoDbControl;
 
 /// Requests of one call that are under way at once.
 const CONCURRENT: usize = 16;
@@ -59,27 +61,32 @@ pub struct DynamoDbState {
     table: Table,
 }
 
+/// A handle to a table.
+fn open(config: &SdkConfig, name: String) -> Table {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    let client = Builder::from(config)
+        // The loop around every request retries, without a quota that could end a call that a little
+        // patience would have saved.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .build();
+    Table {
+        client: Client::from_conf(client),
+        name,
+        meter: Arc::default(),
+    }
+}
+
 impl DynamoDbState {
     /// State in a table that is there; nothing is sent yet. Region, credentials and endpoint are
     /// those of `config`, retries and timeouts are not.
     #[must_use]
     pub fn new(config: &SdkConfig, table: impl Into<String>) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        let client = Builder::from(config)
-            // The loop around every request retries, without a quota that could end a call that a
-            // little patience would have saved.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .build();
         Self {
-            table: Table {
-                client: Client::from_conf(client),
-                name: table.into(),
-                meter: Arc::default(),
-            },
+            table: open(config, table.into()),
         }
     }
 

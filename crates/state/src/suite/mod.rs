@@ -7,6 +7,7 @@
 //! model ([`audit`]). A run is a function of its seed, which every violation names.
 
 mod audit;
+pub mod control;
 mod dice;
 mod generate;
 mod model;

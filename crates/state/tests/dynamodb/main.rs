@@ -8,6 +8,7 @@
 
 mod budget;
 mod conformance;
+mod control;
 mod failures;
 mod leases;
 mod mutants;

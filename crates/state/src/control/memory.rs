@@ -1,0 +1,80 @@
+//! The control plane's state in memory: for tests, and what others are compared with.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use skyhaul_model::Result;
+use skyhaul_model::machine::DataplaneId;
+
+use super::{
+    ControlState, DataplaneChange, DataplaneRow, NewDataplane, Sightings, may_forget, no_dataplane,
+    other_words,
+};
+
+/// See the module documentation.
+#[derive(Debug, Default)]
+pub struct MemoryControl(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    dataplanes: BTreeMap<DataplaneId, DataplaneRow>,
+    sightings: Sightings,
+}
+
+impl MemoryControl {
+    #[allow(clippy::unwrap_used)] // nobody panics while holding it
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.lock().unwrap()
+    }
+}
+
+#[async_trait]
+impl ControlState for MemoryControl {
+    async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
+        let row = DataplaneRow::new(new.clone())?;
+        let mut held = self.held();
+        match held.dataplanes.get(&new.id) {
+            Some(known) if known.is_of(new) => Ok(known.clone()),
+            Some(_) => Err(other_words(&new.id)),
+            None => {
+                held.dataplanes.insert(new.id.clone(), row.clone());
+                Ok(row)
+            }
+        }
+    }
+
+    async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
+        let mut held = self.held();
+        let row = held.dataplanes.get_mut(id);
+        let row = row.ok_or_else(|| no_dataplane(id))?;
+        row.apply(change)?;
+        Ok(row.clone())
+    }
+
+    async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
+        Ok(self.held().dataplanes.get(id).cloned())
+    }
+
+    async fn dataplanes(&self) -> Result<Vec<DataplaneRow>> {
+        Ok(self.held().dataplanes.values().rev().cloned().collect())
+    }
+
+    async fn forget(&self, id: &DataplaneId) -> Result<()> {
+        let mut held = self.held();
+        if let Some(row) = held.dataplanes.get(id) {
+            may_forget(row)?;
+            held.dataplanes.remove(id);
+        }
+        Ok(())
+    }
+
+    async fn sightings(&self) -> Result<Sightings> {
+        Ok(self.held().sightings.clone())
+    }
+
+    async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
+        self.held().sightings.clone_from(seen);
+        Ok(())
+    }
+}

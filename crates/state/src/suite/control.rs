@@ -1,0 +1,243 @@
+//! The suite that every backend of [`ControlState`] passes: random changes of a few dataplanes go to the
+//! backend and to the one in memory, and every answer and every row must be the same.
+#![allow(clippy::missing_panics_doc)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use skyhaul_model::machine::{DataplaneId, MachineId, Market, MemberName, Offer};
+use skyhaul_model::{Result, TransferId};
+
+use super::Violation;
+use super::dice::Dice;
+use crate::control::{
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberPlan,
+    MemberRole, MemberStep, MemoryControl, NewDataplane,
+};
+
+/// Dataplanes, members of each, transfers, machines: few, so that changes meet.
+const FEW: u64 = 3;
+
+/// How often each call gave each result, so that a test can see that it tested something.
+pub type Seen = BTreeMap<(&'static str, String), u32>;
+
+#[derive(Debug, Clone)]
+enum Call {
+    Create(NewDataplane),
+    Change(DataplaneId, DataplaneChange),
+    Load(DataplaneId),
+    List,
+    Forget(DataplaneId),
+}
+
+impl Call {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Create(_) => "create",
+            Self::Change(_, DataplaneChange::Bind(_)) => "bind",
+            Self::Change(_, DataplaneChange::Release(_)) => "release",
+            Self::Change(_, DataplaneChange::Idle(_)) => "idle",
+            Self::Change(_, DataplaneChange::End) => "end",
+            Self::Change(_, DataplaneChange::EndIdle) => "end_idle",
+            Self::Change(_, DataplaneChange::Ended(_)) => "ended",
+            Self::Change(_, DataplaneChange::Members(_)) => "members",
+            Self::Load(_) => "load",
+            Self::List => "list",
+            Self::Forget(_) => "forget",
+        }
+    }
+
+    /// All rows that it gives.
+    async fn make(&self, of: &dyn ControlState) -> Result<Vec<DataplaneRow>> {
+        match self {
+            Self::Create(new) => Ok(vec![of.create(new).await?]),
+            Self::Change(id, change) => Ok(vec![of.change(id, change).await?]),
+            Self::Load(id) => Ok(of.dataplane(id).await?.into_iter().collect()),
+            Self::List => of.dataplanes().await,
+            Self::Forget(id) => of.forget(id).await.map(|()| Vec::new()),
+        }
+    }
+}
+
+/// The plan of a dataplane with a member for each name.
+#[must_use]
+pub fn plan(id: DataplaneId, members: &[&str], offers: usize) -> NewDataplane {
+    let offer = |number| Offer {
+        market: Market::Spot,
+        instance_type: format!("c{number}.large"),
+        zone: "z-1a".to_owned(),
+    };
+    let member = |name: &&str| {
+        let name = name.parse::<MemberName>().ok()?;
+        Some(MemberPlan {
+            name,
+            region: "z-1".to_owned(),
+            role: MemberRole::Source,
+            offers: (1..=offers).map(offer).collect(),
+        })
+    };
+    NewDataplane {
+        id,
+        owner: "suite".to_owned(),
+        members: members.iter().filter_map(member).collect(),
+        transfer: None,
+        autoshutdown: None,
+        created: Timestamp::UNIX_EPOCH,
+    }
+}
+
+struct Generator {
+    dice: Dice,
+    ids: Vec<DataplaneId>,
+    transfers: Vec<TransferId>,
+}
+
+impl Generator {
+    fn step(&mut self) -> MemberStep {
+        let machine = MachineId(format!("i-{}", self.dice.below(FEW)));
+        let number = self.dice.below(FEW) as u32;
+        match self.dice.below(4) {
+            0 => MemberStep::Raise { from: number },
+            1 => MemberStep::Launched { number, machine },
+            2 => MemberStep::Seen {
+                machine,
+                private: Some(IpAddr::from(Ipv4Addr::from(number))),
+                public: None,
+            },
+            _ => MemberStep::Replace {
+                machine: self.dice.chance(2, 3).then_some(machine),
+            },
+        }
+    }
+
+    fn now(&mut self) -> Timestamp {
+        let second = self.dice.below(1_000).cast_signed();
+        Timestamp::from_second(second).unwrap_or_default()
+    }
+
+    fn members(&mut self) -> Vec<MemberChange> {
+        let count = 1 + self.dice.below(FEW);
+        let one = |_| {
+            let member = *self.dice.pick(&["a", "b", "none"]);
+            let generation = 1 + self.dice.below(2) as u32;
+            let step = self.step();
+            let member = member.parse::<MemberName>().ok()?;
+            Some(MemberChange {
+                member,
+                generation,
+                step,
+            })
+        };
+        (0..count).filter_map(one).collect()
+    }
+
+    fn call(&mut self) -> Call {
+        let id = self.dice.pick(&self.ids).clone();
+        let transfer = self.dice.pick(&self.transfers).clone();
+        let change = match self.dice.below(24) {
+            0 | 1 => return Call::Create(plan(id, &["a", "b"], 2)),
+            2 => return Call::Create(plan(id, &["a"], self.dice.below(2) as usize)),
+            3 | 4 => return Call::Load(id),
+            5 => return Call::List,
+            6 => return Call::Forget(id),
+            7 | 8 => DataplaneChange::Bind(transfer),
+            9 | 10 => DataplaneChange::Release(transfer),
+            11 => DataplaneChange::Idle(self.now()),
+            12 if self.dice.chance(1, 4) => DataplaneChange::End,
+            13 => DataplaneChange::EndIdle,
+            14 => DataplaneChange::Ended(self.now()),
+            _ => DataplaneChange::Members(self.members()),
+        };
+        Call::Change(id, change)
+    }
+}
+
+/// Runs `steps` random calls, some of them twice, over handles in turn to the *same* state, which is empty.
+pub async fn run(
+    handles: &[Arc<dyn ControlState>],
+    seed: u64,
+    steps: u32,
+) -> Result<Seen, Violation> {
+    let model = MemoryControl::default();
+    let mut generator = Generator {
+        dice: Dice::new(seed),
+        ids: (0..FEW).map(|_| DataplaneId::generate()).collect(),
+        transfers: (0..FEW).map(|_| TransferId::generate()).collect(),
+    };
+    let mut results = Seen::new();
+    for step in 1..=steps {
+        let call = generator.call();
+        // Made twice as if the first reply had been lost.
+        let times = 1 + generator.dice.below(2);
+        for _ in 0..times {
+            let handle = generator.dice.pick(handles);
+            let (expected, found) = (call.make(&model).await, call.make(&**handle).await);
+            let same = match (&expected, &found) {
+                (Ok(expected), Ok(found)) => expected == found,
+                (Err(expected), Err(found)) => {
+                    expected.kind == found.kind && expected.retryable == found.retryable
+                }
+                _ => false,
+            };
+            if !same {
+                let what = format!("{call:?}: expected {expected:?}, found {found:?}");
+                return Err(Violation { seed, step, what });
+            }
+            let result = found.map_or_else(|error| format!("{:?}", error.kind), |_| "ok".into());
+            *results.entry((call.name(), result)).or_default() += 1;
+        }
+    }
+    Ok(results)
+}
+
+/// Many raise the same number at once, and it is raised once; then the dataplane is told to go while
+/// others raise, and whoever was told of a number after that was told of an old one.
+pub async fn race(handles: &[Arc<dyn ControlState>]) -> Result<()> {
+    let id = DataplaneId::generate();
+    let new = plan(id.clone(), &["a"], 40);
+    let made = join_all(handles.iter().map(|handle| handle.create(&new))).await;
+    made.into_iter().collect::<Result<Vec<_>>>()?;
+    let raise = |from| {
+        let member = new.members[0].name.clone();
+        DataplaneChange::Members(vec![MemberChange {
+            member,
+            generation: 1,
+            step: MemberStep::Raise { from },
+        }])
+    };
+    for from in 0..3 {
+        let change = raise(from);
+        let all = handles.iter().map(|handle| handle.change(&id, &change));
+        for row in join_all(all).await {
+            assert_eq!(row?.members[0].tried, from + 1);
+        }
+    }
+    let (last, others) = handles
+        .split_last()
+        .map_or((None, handles), |(a, b)| (Some(a), b));
+    let ending = async {
+        match last {
+            Some(last) => last.change(&id, &DataplaneChange::End).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let change = raise(3);
+    let raising = join_all(others.iter().map(|handle| handle.change(&id, &change)));
+    let (ended, raised) = futures::join!(ending, raising);
+    // Whoever was told of an active dataplane was told of the new number, and it was there at the end.
+    let ended = ended?;
+    for row in raised {
+        let row = row?;
+        let tried = row.members[0].tried;
+        if row.status == DataplaneStatus::Active {
+            assert_eq!(tried, 4);
+        }
+        if let Some(ended) = &ended {
+            assert!(tried <= ended.members[0].tried, "raised after the end");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,73 @@
+//! The control plane's table against its suite, on both emulators.
+
+use std::sync::Arc;
+
+use skyhaul_model::machine::MachineId;
+use skyhaul_state::DynamoDbControl;
+use skyhaul_state::control::{ControlState, Sightings};
+use skyhaul_state::suite::control::{Seen, race, run};
+
+use super::{config, emulators};
+
+async fn handles(
+    at: &skyhaul_tests::servers::Endpoint,
+    count: usize,
+) -> Vec<Arc<dyn ControlState>> {
+    let table = format!("control-{}", ulid::Ulid::generate());
+    let open = || DynamoDbControl::new(&config(at), &table);
+    open().create_table().await.unwrap();
+    (0..count).map(|_| Arc::new(open()) as Arc<_>).collect()
+}
+
+#[tokio::test]
+async fn it_does_what_the_one_in_memory_does() {
+    let seed = skyhaul_tests::seed();
+    for emulator in emulators() {
+        let mut all = Seen::new();
+        for round in 0..3 {
+            let handles = handles(emulator, 2).await;
+            let seen = run(&handles, seed.wrapping_add(round), 400).await;
+            for (key, count) in seen.unwrap_or_else(|violation| panic!("{violation}")) {
+                *all.entry(key).or_default() += count;
+            }
+        }
+        for (call, result) in [
+            ("create", "ok"),
+            ("create", "Invalid"),
+            ("bind", "ok"),
+            ("bind", "LeaseLost"),
+            ("end_idle", "ok"),
+            ("end_idle", "LeaseLost"),
+            ("ended", "ok"),
+            ("ended", "Invalid"),
+            ("members", "ok"),
+            ("members", "NotFound"),
+            ("forget", "ok"),
+            ("forget", "Invalid"),
+        ] {
+            let key = (call, result.to_owned());
+            assert!(all.contains_key(&key), "{call} was never {result}: {all:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_number_is_raised_once_whoever_raises_it() {
+    for emulator in emulators() {
+        race(&handles(emulator, 8).await).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_the_reaper_saw_is_kept() {
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        assert_eq!(handles[0].sightings().await.unwrap(), Sightings::new());
+        for machine in ["i-1", "i-2"] {
+            let now = jiff::Timestamp::from_second(1).unwrap();
+            let seen = Sightings::from([(MachineId(machine.to_owned()), now)]);
+            handles[0].set_sightings(&seen).await.unwrap();
+            assert_eq!(handles[1].sightings().await.unwrap(), seen);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The steps that concern machines: provision, teardown, reap. Each is a slice that may be run again at any
+//! time, by several at once, and after it was cut short anywhere: what holds is in the dataplane's row,
+//! which is written before anything is asked of a provider.
+
+mod provision;
+mod reap;
+mod teardown;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skyhaul_compute::Compute;
+use skyhaul_model::{Error, ErrorKind, Result};
+
+pub use provision::{Boot, Provisioned, provision};
+pub use reap::{Action, Reaped, Transfers, reap};
+pub use teardown::teardown;
+
+/// Where machines can be had, by the name of the region.
+#[derive(Debug, Clone, Default)]
+pub struct Regions(pub BTreeMap<String, Arc<dyn Compute>>);
+
+impl Regions {
+    /// A region's machines; `NotFound` if nothing was deployed there.
+    pub fn of(&self, region: &str) -> Result<&dyn Compute> {
+        self.0.get(region).map(|compute| &**compute).ok_or_else(|| {
+            Error::control(ErrorKind::NotFound, "nothing is deployed in this region")
+                .object(region)
+                .hint("`skyhaul deploy --region` makes what gateways need there")
+        })
+    }
+}

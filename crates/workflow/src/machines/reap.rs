@@ -1,0 +1,227 @@
+//! Reap: ends what nobody needs any more, and nothing else.
+//!
+//! It acts only on what it has read whole: if the state cannot be read, nothing is done, and of a region
+//! that cannot be read nothing is ended. Machines are read before the rows, and a row is written before its
+//! machine is launched: a machine without a row has none.
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use skyhaul_engine::StepEnd;
+use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
+use skyhaul_model::{Error, Result, TransferId};
+use skyhaul_state::control::{
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Sightings,
+};
+
+use super::{Regions, teardown};
+
+/// A machine of which no row knows is ended when it was seen twice, so long apart.
+const TWICE: SignedDuration = SignedDuration::from_mins(5);
+
+/// A dataplane that has ended is forgotten after this; its machines would be told by its row until then.
+const FORGET: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// What is known of transfers.
+#[async_trait]
+pub trait Transfers: Send + Sync {
+    /// Whether a transfer has ended, or was forgotten after it had.
+    async fn has_ended(&self, id: &TransferId) -> Result<bool>;
+}
+
+/// One thing that was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// A dataplane does not wait for a transfer that has ended any more.
+    Released {
+        /// The dataplane.
+        dataplane: DataplaneId,
+        /// The transfer.
+        transfer: TransferId,
+    },
+    /// A dataplane without a transfer goes.
+    EndsIdle(DataplaneId),
+    /// Nothing of a dataplane is left.
+    Ended(DataplaneId),
+    /// The row of a dataplane that ended long ago was removed.
+    Forgotten(DataplaneId),
+    /// A machine was ended.
+    Terminated {
+        /// The machine.
+        machine: MachineId,
+        /// Its region.
+        region: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a pass did, and what it could not do.
+#[derive(Debug, Default)]
+pub struct Reaped {
+    /// What was done.
+    pub actions: Vec<Action>,
+    /// What could not be read or ended: the next pass tries again.
+    pub problems: Vec<Error>,
+}
+
+/// One pass, at `now` by the clock of who runs it.
+pub async fn reap(
+    control: &dyn ControlState,
+    regions: &Regions,
+    transfers: &dyn Transfers,
+    now: Timestamp,
+) -> Result<Reaped> {
+    let mut reaped = Reaped::default();
+    let mut machines = Vec::new();
+    for (region, compute) in &regions.0 {
+        match compute.describe(None).await {
+            Ok(told) => machines.push((region.as_str(), told)),
+            Err(error) => reaped.problems.push(error.object(region)),
+        }
+    }
+    let rows = control.dataplanes().await?;
+    let before = control.sightings().await?;
+    let seen = ended_machines(regions, &rows, &machines, (&before, now), &mut reaped).await;
+    if seen != before {
+        control.set_sightings(&seen).await?;
+    }
+    for row in rows {
+        if let Err(error) = dataplane(control, regions, transfers, row, now, &mut reaped).await {
+            reaped.problems.push(error);
+        }
+    }
+    Ok(reaped)
+}
+
+/// Ends machines that belong to nothing. What was seen once, for the next pass.
+async fn ended_machines(
+    regions: &Regions,
+    rows: &[DataplaneRow],
+    machines: &[(&str, Vec<Machine>)],
+    (before, now): (&Sightings, Timestamp),
+    reaped: &mut Reaped,
+) -> Sightings {
+    let read = |region: &str| machines.iter().any(|(name, _)| *name == region);
+    let mut seen = Sightings::new();
+    // What was seen where nothing could be read now was not seen to be gone.
+    if !regions.0.keys().all(|region| read(region)) {
+        seen.clone_from(before);
+    }
+    for (region, told) in machines {
+        for machine in told {
+            if machine.state == MachineState::Ended {
+                seen.remove(&machine.id);
+                continue;
+            }
+            let why = match fate(rows, machine) {
+                Fate::Belongs => {
+                    seen.remove(&machine.id);
+                    continue;
+                }
+                Fate::Over(why) => why,
+                Fate::Unknown => {
+                    let since = *before.get(&machine.id).unwrap_or(&now);
+                    seen.insert(machine.id.clone(), since);
+                    if now.duration_since(since) < TWICE {
+                        continue;
+                    }
+                    "no dataplane knows it".to_owned()
+                }
+            };
+            let ended = match regions.of(region) {
+                Ok(compute) => compute.terminate(std::slice::from_ref(&machine.id)).await,
+                Err(error) => Err(error),
+            };
+            match ended {
+                Ok(()) => reaped.actions.push(Action::Terminated {
+                    machine: machine.id.clone(),
+                    region: (*region).to_owned(),
+                    why,
+                }),
+                Err(error) => reaped.problems.push(error.object(machine.id.0.as_str())),
+            }
+        }
+    }
+    seen
+}
+
+/// What is to become of a machine.
+enum Fate {
+    /// It is a member's, or may become one.
+    Belongs,
+    /// Its dataplane says that it is not.
+    Over(String),
+    /// No row says anything of it.
+    Unknown,
+}
+
+fn fate(rows: &[DataplaneRow], machine: &Machine) -> Fate {
+    let Some(intent) = &machine.intent else {
+        return Fate::Unknown;
+    };
+    let Some(row) = rows.iter().find(|row| row.id == intent.dataplane) else {
+        return Fate::Unknown;
+    };
+    if row.owns(&machine.id, intent) {
+        return Fate::Belongs;
+    }
+    Fate::Over(match row.status {
+        DataplaneStatus::Active => "another machine is in its place".to_owned(),
+        DataplaneStatus::Ending | DataplaneStatus::Ended => "its dataplane has ended".to_owned(),
+    })
+}
+
+/// Lets a dataplane go that nothing uses, and ends what is left of one that goes.
+async fn dataplane(
+    control: &dyn ControlState,
+    regions: &Regions,
+    transfers: &dyn Transfers,
+    mut row: DataplaneRow,
+    now: Timestamp,
+    reaped: &mut Reaped,
+) -> Result<()> {
+    let id = row.id.clone();
+    if row.status == DataplaneStatus::Active {
+        for transfer in row.transfers.clone() {
+            if transfers.has_ended(&transfer).await? {
+                row = control
+                    .change(&id, &DataplaneChange::Release(transfer.clone()))
+                    .await?;
+                reaped.actions.push(Action::Released {
+                    dataplane: id.clone(),
+                    transfer,
+                });
+            }
+        }
+        if !row.transfers.is_empty() {
+            return Ok(());
+        }
+        row = control.change(&id, &DataplaneChange::Idle(now)).await?;
+        let minutes = i64::from(row.autoshutdown.unwrap_or(0));
+        let idle = row.idle_since.map(|since| now.duration_since(since));
+        if idle.is_none_or(|idle| idle < SignedDuration::from_mins(minutes)) {
+            return Ok(());
+        }
+        // A transfer that came meanwhile keeps it.
+        row = control.change(&id, &DataplaneChange::EndIdle).await?;
+        reaped.actions.push(Action::EndsIdle(id.clone()));
+    }
+    match row.status {
+        DataplaneStatus::Active => {}
+        DataplaneStatus::Ending => {
+            if teardown(control, regions, &id, now).await? == StepEnd::Done {
+                reaped.actions.push(Action::Ended(id));
+            }
+        }
+        DataplaneStatus::Ended => {
+            let over = row.ended.is_some_and(|at| now.duration_since(at) >= FORGET);
+            if over {
+                control.forget(&id).await?;
+                reaped.actions.push(Action::Forgotten(id));
+            }
+        }
+    }
+    Ok(())
+}

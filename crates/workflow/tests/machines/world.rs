@@ -1,0 +1,303 @@
+//! Two regions and the state, whose calls can be made to fail, and which give way to others at random.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use skyhaul_compute::simulated::{Fault, Faults, Simulated, after, lost};
+use skyhaul_compute::{Compute, Launch, Launched, Room};
+use skyhaul_engine::StepEnd;
+use skyhaul_model::machine::{DataplaneId, Machine, MachineId, Market, Offer};
+use skyhaul_model::{Result, TransferId};
+use skyhaul_state::control::{
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberPlan, MemberRole,
+    MemberRow, MemoryControl, NewDataplane, Sightings,
+};
+use skyhaul_workflow::machines::{
+    Provisioned, Reaped, Regions, Transfers, provision, reap, teardown,
+};
+
+/// What is asked for first, and what instead.
+pub(crate) const FIRST: &str = "c7gn.large";
+pub(crate) const SECOND: &str = "m7g.large";
+
+/// Passes after which a step must have come to its end.
+const PASSES: usize = 20;
+
+/// Gives way to other tasks, so often as a seed says.
+#[derive(Debug, Clone)]
+struct Turns(Arc<Mutex<StdRng>>);
+
+impl Turns {
+    async fn take(&self) {
+        let turns = self.0.lock().unwrap().random_range(0..3);
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Region {
+    machines: Arc<Simulated>,
+    turns: Turns,
+}
+
+#[async_trait]
+impl Compute for Region {
+    async fn launch(&self, launch: &Launch) -> Result<Launched> {
+        self.turns.take().await;
+        let launched = self.machines.launch(launch).await;
+        self.turns.take().await;
+        launched
+    }
+
+    async fn describe(&self, dataplane: Option<&DataplaneId>) -> Result<Vec<Machine>> {
+        self.turns.take().await;
+        let told = self.machines.describe(dataplane).await;
+        self.turns.take().await;
+        told
+    }
+
+    async fn terminate(&self, machines: &[MachineId]) -> Result<()> {
+        self.turns.take().await;
+        self.machines.terminate(machines).await
+    }
+
+    async fn firewall(
+        &self,
+        dataplane: &DataplaneId,
+        from: Option<&BTreeSet<IpAddr>>,
+    ) -> Result<()> {
+        self.turns.take().await;
+        self.machines.firewall(dataplane, from).await
+    }
+
+    async fn room(&self, market: Market, instance_type: &str) -> Result<Room> {
+        self.machines.room(market, instance_type).await
+    }
+}
+
+#[derive(Debug)]
+struct Control {
+    rows: MemoryControl,
+    faults: Faults,
+    turns: Turns,
+}
+
+impl Control {
+    async fn call<T>(&self, made: impl Future<Output = Result<T>>) -> Result<T> {
+        self.turns.take().await;
+        let fault = self.faults.call();
+        if fault == Some(Fault::Lost) {
+            return Err(lost());
+        }
+        let done = made.await;
+        self.turns.take().await;
+        after(fault, || done)
+    }
+}
+
+#[async_trait]
+impl ControlState for Control {
+    async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
+        self.call(self.rows.create(new)).await
+    }
+
+    async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
+        self.call(self.rows.change(id, change)).await
+    }
+
+    async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
+        self.call(self.rows.dataplane(id)).await
+    }
+
+    async fn dataplanes(&self) -> Result<Vec<DataplaneRow>> {
+        self.call(self.rows.dataplanes()).await
+    }
+
+    async fn forget(&self, id: &DataplaneId) -> Result<()> {
+        self.call(self.rows.forget(id)).await
+    }
+
+    async fn sightings(&self) -> Result<Sightings> {
+        self.call(self.rows.sightings()).await
+    }
+
+    async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
+        self.call(self.rows.set_sightings(seen)).await
+    }
+}
+
+/// Transfers that have ended.
+#[derive(Default)]
+pub(crate) struct Over(pub(crate) Mutex<BTreeSet<TransferId>>);
+
+#[async_trait]
+impl Transfers for Over {
+    async fn has_ended(&self, id: &TransferId) -> Result<bool> {
+        Ok(self.0.lock().unwrap().contains(id))
+    }
+}
+
+/// See the module documentation.
+pub(crate) struct World {
+    pub(crate) faults: Faults,
+    pub(crate) here: Arc<Simulated>,
+    pub(crate) there: Arc<Simulated>,
+    pub(crate) over: Over,
+    pub(crate) id: DataplaneId,
+    pub(crate) transfer: TransferId,
+    control: Control,
+    regions: Regions,
+}
+
+pub(crate) fn minute(minute: i64) -> Timestamp {
+    Timestamp::from_second(1_700_000_000 + 60 * minute).unwrap()
+}
+
+impl World {
+    /// A dataplane of two members in each of two regions, made for a transfer, without machines.
+    pub(crate) async fn new(seed: u64) -> Self {
+        Self::with(seed, None).await
+    }
+
+    /// The same, kept for some minutes without a transfer.
+    pub(crate) async fn with(seed: u64, autoshutdown: Option<u32>) -> Self {
+        let faults = Faults::default();
+        let turns = Turns(Arc::new(Mutex::new(StdRng::seed_from_u64(seed))));
+        let region = || Arc::new(Simulated::new(faults.clone()));
+        let (here, there) = (region(), region());
+        let compute = |machines: &Arc<Simulated>| {
+            let (machines, turns) = (Arc::clone(machines), turns.clone());
+            Arc::new(Region { machines, turns }) as Arc<dyn Compute>
+        };
+        let regions = [("here", compute(&here)), ("there", compute(&there))];
+        let regions = regions.map(|(name, compute)| (name.to_owned(), compute));
+        let world = Self {
+            control: Control {
+                rows: MemoryControl::default(),
+                faults: faults.clone(),
+                turns: turns.clone(),
+            },
+            faults,
+            here,
+            there,
+            over: Over::default(),
+            id: DataplaneId::generate(),
+            transfer: TransferId::generate(),
+            regions: Regions(BTreeMap::from(regions)),
+        };
+        let offer = |zone: &str, instance_type: &str| Offer {
+            market: Market::Spot,
+            instance_type: instance_type.to_owned(),
+            zone: zone.to_owned(),
+        };
+        let member = |(region, name): (&str, &str)| MemberPlan {
+            name: name.parse().unwrap(),
+            region: region.to_owned(),
+            role: MemberRole::Source,
+            offers: vec![offer(region, FIRST), offer(region, SECOND)],
+        };
+        let members = [
+            ("here", "src-1"),
+            ("here", "src-2"),
+            ("there", "dst-1"),
+            ("there", "dst-2"),
+        ];
+        let new = NewDataplane {
+            id: world.id.clone(),
+            owner: "test".to_owned(),
+            members: members.map(member).to_vec(),
+            transfer: Some(world.transfer.clone()),
+            autoshutdown,
+            created: minute(0),
+        };
+        world.control.rows.create(&new).await.unwrap();
+        world
+    }
+
+    /// One pass of provisioning.
+    pub(crate) async fn provision(&self) -> Result<Provisioned> {
+        let boot = |row: &DataplaneRow, member: &MemberRow| {
+            format!("boot {} {}", row.id, member.plan.name)
+        };
+        provision(&self.control, &self.regions, &boot, &self.id).await
+    }
+
+    /// Provisions until all is there, whatever fails on the way.
+    pub(crate) async fn provisioned(&self) -> DataplaneRow {
+        for _ in 0..PASSES {
+            if let Ok(Provisioned::Ready(row)) = self.provision().await {
+                return row;
+            }
+        }
+        panic!("not provisioned in {PASSES} passes: {:?}", self.row().await);
+    }
+
+    pub(crate) async fn teardown(&self) -> Result<StepEnd> {
+        teardown(&self.control, &self.regions, &self.id, minute(1)).await
+    }
+
+    /// Tears down until nothing is left, whatever fails on the way.
+    pub(crate) async fn torn_down(&self) {
+        for _ in 0..PASSES {
+            if matches!(self.teardown().await, Ok(StepEnd::Done)) {
+                return;
+            }
+        }
+        panic!("not torn down in {PASSES} passes: {:?}", self.row().await);
+    }
+
+    pub(crate) async fn reap(&self, now: Timestamp) -> Result<Reaped> {
+        reap(&self.control, &self.regions, &self.over, now).await
+    }
+
+    /// The transfer that the dataplane was made for ends.
+    pub(crate) fn transfer_ends(&self) {
+        self.over.0.lock().unwrap().insert(self.transfer.clone());
+    }
+
+    pub(crate) async fn change(&self, change: DataplaneChange) -> DataplaneRow {
+        self.control.rows.change(&self.id, &change).await.unwrap()
+    }
+
+    pub(crate) async fn row(&self) -> Option<DataplaneRow> {
+        self.control.rows.dataplane(&self.id).await.unwrap()
+    }
+
+    pub(crate) fn alive(&self) -> Vec<Machine> {
+        [self.here.alive(), self.there.alive()].concat()
+    }
+
+    /// Each member has its machine, no machine is without a member, and all may reach each other.
+    pub(crate) async fn assert_whole(&self) {
+        let row = self.row().await.unwrap();
+        let alive = self.alive();
+        assert_eq!(alive.len(), row.members.len(), "{row:#?}\n{alive:#?}");
+        let mut addresses = BTreeSet::new();
+        for machine in &alive {
+            assert!(row.owns(&machine.id, machine.intent.as_ref().unwrap()));
+            addresses.extend(machine.private_address);
+            addresses.extend(machine.public_address);
+        }
+        for region in [&self.here, &self.there] {
+            assert_eq!(region.rules(&self.id).as_ref(), Some(&addresses));
+        }
+    }
+
+    /// Nothing is left of the dataplane but a row that says so.
+    pub(crate) async fn assert_gone(&self) {
+        let alive = self.alive();
+        assert!(alive.is_empty(), "{:#?}\n{alive:#?}", self.row().await);
+        for region in [&self.here, &self.there] {
+            assert_eq!(region.rules(&self.id), None);
+        }
+        let row = self.row().await;
+        assert!(row.is_none_or(|row| row.status == DataplaneStatus::Ended));
+    }
+}
