@@ -14,6 +14,7 @@ use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Sightings,
 };
 
+use super::provision::used;
 use super::{Regions, teardown};
 
 /// A machine of which no row knows is ended when it was seen twice, so long apart.
@@ -21,6 +22,9 @@ const TWICE: SignedDuration = SignedDuration::from_mins(5);
 
 /// A dataplane that has ended is forgotten after this; its machines would be told by its row until then.
 const FORGET: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Whoever provisioned when a dataplane ended may have gone on for so long, and made a firewall anew.
+const LATE: SignedDuration = SignedDuration::from_hours(1);
 
 /// What is known of transfers.
 #[async_trait]
@@ -216,8 +220,13 @@ async fn dataplane(
             }
         }
         DataplaneStatus::Ended => {
-            let over = row.ended.is_some_and(|at| now.duration_since(at) >= FORGET);
-            if over {
+            let since = row.ended.map(|at| now.duration_since(at));
+            if since.is_some_and(|since| since < LATE) {
+                for compute in used(regions, &row)?.into_values() {
+                    compute.firewall(&id, None).await?;
+                }
+            }
+            if since.is_some_and(|since| since >= FORGET) {
                 control.forget(&id).await?;
                 reaped.actions.push(Action::Forgotten(id));
             }

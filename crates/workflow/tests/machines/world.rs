@@ -34,7 +34,12 @@ struct Turns(Arc<Mutex<StdRng>>);
 
 impl Turns {
     async fn take(&self) {
-        let turns = self.0.lock().unwrap().random_range(0..3);
+        let turns = {
+            let mut dice = self.0.lock().unwrap();
+            // Now and then so long that others do all that they have to do.
+            let most = if dice.random_ratio(1, 12) { 200 } else { 3 };
+            dice.random_range(0..most)
+        };
         for _ in 0..turns {
             tokio::task::yield_now().await;
         }
