@@ -23,7 +23,6 @@ use skyhaul_gateway::world::{Network, Tcp};
 use skyhaul_model::Algorithm;
 use skyhaul_model::parts::PartPolicy;
 use skyhaul_model::spec::ChecksumPolicy;
-use skyhaul_state::TransferState as _;
 
 /// That of the gateway's own binary.
 #[global_allocator]

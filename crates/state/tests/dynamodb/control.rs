@@ -26,8 +26,8 @@ async fn it_does_what_the_one_in_memory_does() {
         let mut all = Seen::new();
         for round in 0..3 {
             let handles = handles(emulator, 2).await;
-            let seen = run(&handles, seed.wrapping_add(round), 400).await;
-            for (key, count) in seen.unwrap_or_else(|violation| panic!("{violation}")) {
+            let results = run(&handles, seed.wrapping_add(round), 400).await;
+            for (key, count) in results.unwrap_or_else(|violation| panic!("{violation}")) {
                 *all.entry(key).or_default() += count;
             }
         }
