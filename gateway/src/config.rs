@@ -1,8 +1,11 @@
 //! A gateway's configuration: JSON, from a file or from standard input, because it holds secrets.
 
+use std::io::BufRead;
 use std::net::SocketAddr;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use skyhaul_model::machine::IntentId;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, Result, TransferId};
 
@@ -11,6 +14,7 @@ use crate::control::ControlConfig;
 use crate::routes::Route;
 use crate::secret::{DataSecret, MembershipSecret};
 use crate::wire::header::Cipher;
+use zeroize::Zeroizing;
 
 /// See each field. What a gateway is follows from what it is given: with routes it claims groups and
 /// sends, with the data secret it writes what it is sent, else it passes on.
@@ -69,15 +73,33 @@ pub enum StateConfig {
         /// What it asks for.
         token: String,
     },
-    /// A table of DynamoDB, with the machine's own credentials.
-    Table {
-        /// Its name.
-        name: String,
-        /// Its region; that of the environment where none is said.
-        region: Option<String>,
-        /// The service's address; AWS's own where none is said.
-        endpoint_url: Option<String>,
-    },
+    /// A table.
+    Table(TableConfig),
+}
+
+/// A table of `DynamoDB`, reached with the machine's own credentials.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableConfig {
+    /// Its name.
+    pub name: String,
+    /// Its region; that of the environment where none is said.
+    pub region: Option<String>,
+    /// The service's address; AWS's own where none is said.
+    pub endpoint_url: Option<String>,
+}
+
+/// What a machine of a dataplane is started with. Holds no secret: what it is to do it is told afterwards,
+/// sealed ([`crate::assignment`]).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Boot {
+    /// The control plane's table.
+    pub control: TableConfig,
+    /// What the machine's provider calls it.
+    pub machine: String,
+    /// What it was launched for.
+    pub intent: IntentId,
 }
 
 /// Seconds of a drain, where the configuration does not say: less than the two minutes after which
@@ -118,22 +140,32 @@ impl std::fmt::Debug for Config {
     }
 }
 
+impl Boot {
+    /// Reads what a machine is started with, as [`Config::read`] does.
+    pub fn read(from: impl BufRead) -> Result<Self> {
+        read_line(from, "what a machine is started with")
+    }
+}
+
 /// A configuration is not longer than this, in bytes.
 const MOST: u64 = 1 << 20;
 
+fn read_line<T: DeserializeOwned>(from: impl BufRead, what: &str) -> Result<T> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::BufReader::new(from.take(MOST))
+        .read_line(&mut text)
+        .map_err(|error| Error::invalid(format!("{what} cannot be read")).cause(error))?;
+    // The error of the parser would show what it read.
+    serde_json::from_str(&text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        Error::invalid(format!("not {what} (line {line}, column {column})"))
+    })
+}
+
 impl Config {
     /// Reads a configuration to the end of a file, or to the end of its first line.
-    pub fn read(from: impl std::io::BufRead) -> Result<Self> {
-        let mut text = String::new();
-        let mut limited = std::io::BufReader::new(from.take(MOST));
-        std::io::BufRead::read_line(&mut limited, &mut text)
-            .map_err(|error| Error::invalid("the configuration cannot be read").cause(error))?;
-        // The error of the parser would show what it read.
-        serde_json::from_str(&text).map_err(|error| {
-            let (line, column) = (error.line(), error.column());
-            let message = format!("not a gateway's configuration (line {line}, column {column})");
-            Error::invalid(message)
-        })
+    pub fn read(from: impl BufRead) -> Result<Self> {
+        read_line(from, "a gateway's configuration")
     }
 
     pub(crate) fn membership(&self) -> Result<MembershipSecret> {

@@ -20,7 +20,7 @@ use crate::routes::Names;
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A gateway that cannot reach the state for this long stops by itself: nobody may know of it.
-const GRACE: Duration = Duration::from_mins(5);
+pub(crate) const GRACE: Duration = Duration::from_mins(5);
 
 /// What a gateway says of itself.
 #[derive(Clone)]

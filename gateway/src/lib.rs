@@ -2,6 +2,7 @@
 //! on the wire is specified in `docs/WIRE.md`.
 
 mod ask;
+pub mod assignment;
 mod auto;
 mod body;
 mod broadcast;
@@ -11,6 +12,7 @@ pub mod control;
 mod directory;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod host;
 mod hosting;
 pub mod id;
 mod link;

@@ -1,13 +1,14 @@
 //! The `skyhaul-gateway` command.
 
+use std::fs::File;
 use std::io::BufReader;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
-use skyhaul_gateway::config::Config;
+use skyhaul_gateway::config::{Boot, Config};
 use skyhaul_gateway::orders::Orders;
-use skyhaul_gateway::run;
+use skyhaul_gateway::{host, run};
 use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -20,11 +21,19 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[command(version)]
 struct Arguments {
     /// Its configuration, one line of JSON; `-` is standard input, whose end stops the gateway
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "name",
+        required_unless_present = "boot"
+    )]
+    config: Option<PathBuf>,
     /// The name in that configuration, for whoever looks at the system's processes
     #[arg(long)]
-    name: String,
+    name: Option<String>,
+    /// What a machine of a dataplane is started with, one line of JSON: it waits to be assigned to transfers
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    boot: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -45,29 +54,48 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(arguments: &Arguments) -> Result<()> {
-    let orders = Orders::default();
-    let config = if arguments.config.as_os_str() == "-" {
-        let config = Config::read(std::io::stdin().lock())?;
-        let stop = orders.stop.clone();
-        // Whoever started it is gone when its input ends.
-        std::thread::spawn(move || {
-            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-            stop.cancel();
-        });
-        config
-    } else {
-        let file = std::fs::File::open(&arguments.config).map_err(|error| {
-            Error::invalid("the configuration cannot be opened")
-                .object(arguments.config.display().to_string())
-                .cause(error)
-        })?;
-        Config::read(BufReader::new(file))?
+/// What this process is for.
+enum Purpose {
+    /// One transfer.
+    Gateway(Box<Config>),
+    /// Whatever it is assigned to.
+    Machine(Boot),
+}
+
+fn open(path: &Path) -> Result<BufReader<File>> {
+    let file = File::open(path).map_err(|error| {
+        Error::invalid("the configuration cannot be opened")
+            .object(path.display().to_string())
+            .cause(error)
+    })?;
+    Ok(BufReader::new(file))
+}
+
+fn purpose(arguments: &Arguments, orders: &Orders) -> Result<Purpose> {
+    let config = match (&arguments.config, &arguments.boot) {
+        (_, Some(path)) => return Ok(Purpose::Machine(Boot::read(open(path)?)?)),
+        (Some(path), None) if path.as_os_str() != "-" => Config::read(open(path)?)?,
+        _ => {
+            let config = Config::read(std::io::stdin().lock())?;
+            let stop = orders.stop.clone();
+            // Whoever started it is gone when its input ends.
+            std::thread::spawn(move || {
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                stop.cancel();
+            });
+            config
+        }
     };
-    if config.name != arguments.name {
+    if arguments.name.as_ref() != Some(&config.name) {
         let message = format!("the configuration is of gateway {}", config.name);
         return Err(Error::invalid(message));
     }
+    Ok(Purpose::Gateway(Box::new(config)))
+}
+
+fn start(arguments: &Arguments) -> Result<()> {
+    let orders = Orders::default();
+    let purpose = purpose(arguments, &orders)?;
     run::raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -77,7 +105,10 @@ fn start(arguments: &Arguments) -> Result<()> {
         })?;
     let ended = runtime.block_on(async {
         watch_signals(&orders)?;
-        Box::pin(run::run(config, orders)).await
+        match purpose {
+            Purpose::Gateway(config) => Box::pin(run::run(*config, orders)).await,
+            Purpose::Machine(boot) => Box::pin(host::boot(boot, orders)).await,
+        }
     });
     runtime.shutdown_background();
     ended

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use skyhaul_engine::staging::Staging;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Result, Scheme, Side};
+use skyhaul_state::control::ControlState;
 use skyhaul_state::service::{Patience, RemoteState, Token};
-use skyhaul_state::{DynamoDbState, SegmentStore, Segments, TransferState};
+use skyhaul_state::{DynamoDbControl, DynamoDbState, SegmentStore, Segments, TransferState};
 use skyhaul_stores::open::{self, Use};
 
-use crate::config::StateConfig;
+use crate::config::{StateConfig, TableConfig};
 
 /// The transfer's state. A service is connected to; of a table nothing is asked yet.
 pub(crate) async fn state(config: &StateConfig) -> Result<Arc<dyn TransferState>> {
@@ -19,21 +20,27 @@ pub(crate) async fn state(config: &StateConfig) -> Result<Arc<dyn TransferState>
             let token = Token::parse(token)?;
             Arc::new(RemoteState::connect(address, &token, Patience::default()).await?)
         }
-        StateConfig::Table {
-            name,
-            region,
-            endpoint_url,
-        } => {
-            let mut loader = aws_config::defaults(BehaviorVersion::latest());
-            if let Some(region) = region {
-                loader = loader.region(Region::new(region.clone()));
-            }
-            if let Some(url) = endpoint_url {
-                loader = loader.endpoint_url(url);
-            }
-            Arc::new(DynamoDbState::new(&loader.load().await, name))
+        StateConfig::Table(table) => {
+            Arc::new(DynamoDbState::new(&account(table).await, &table.name))
         }
     })
+}
+
+/// The control plane's state; nothing is asked of it yet.
+pub(crate) async fn control(table: &TableConfig) -> Arc<dyn ControlState> {
+    Arc::new(DynamoDbControl::new(&account(table).await, &table.name))
+}
+
+/// How a table is reached.
+async fn account(table: &TableConfig) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = &table.region {
+        loader = loader.region(Region::new(region.clone()));
+    }
+    if let Some(url) = &table.endpoint_url {
+        loader = loader.endpoint_url(url);
+    }
+    loader.load().await
 }
 
 /// The transfer's segments.

@@ -82,6 +82,9 @@ pub trait Compute: Debug + Send + Sync {
         from: Option<&BTreeSet<IpAddr>>,
     ) -> Result<()>;
 
+    /// What the provider's policies call a machine: who has its credentials is known by this name.
+    fn identity(&self, machine: &MachineId) -> String;
+
     /// How many more machines of a type there may be.
     async fn room(&self, market: Market, instance_type: &str) -> Result<Room>;
 }

@@ -122,6 +122,8 @@ pub async fn a_launch_sent_again_gives_the_same_machine(fixture: &Fixture<'_>) -
     assert_eq!(fixture.machine(&one, 1).await?.id, first.id);
     let other = fixture.machine(&one, 2).await?;
     assert_ne!(other.id, first.id, "another try is another machine");
+    let identity = |machine: &Machine| fixture.compute.identity(&machine.id);
+    assert_ne!(identity(&first), identity(&other));
     fixture.come_to(&dataplane, &[&first.id, &other.id]).await?;
     fixture.end(&dataplane).await
 }

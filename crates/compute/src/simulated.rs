@@ -274,6 +274,10 @@ impl Compute for Simulated {
         })
     }
 
+    fn identity(&self, machine: &MachineId) -> String {
+        format!("simulated/{machine}")
+    }
+
     async fn room(&self, _: Market, _: &str) -> Result<Room> {
         let (fault, held) = (self.faults.call(), self.held());
         after(fault, || {

@@ -55,6 +55,7 @@ async fn region(config: &SdkConfig, public: bool) -> Region {
         subnets,
         public,
         profile: "arn:aws:iam::000000000000:instance-profile/gateway".to_owned(),
+        identity: format!("arn:aws:ec2:{name}:000000000000:instance/"),
         image: IMAGE.to_owned(),
         volume_key: None,
         port: 8443,

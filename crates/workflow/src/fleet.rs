@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use skyhaul_engine::copy::leases;
 use skyhaul_engine::{Engine, Limits};
+use skyhaul_gateway::Compress;
 use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
 use skyhaul_gateway::control::{CHUNKS, ControlConfig};
 use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_gateway::{Compress, Route};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Location, Result};
+use skyhaul_state::control::MemberRole;
 use skyhaul_state::service::{Scope, Service, Token};
 use skyhaul_state::{GatewayRow, Progress};
 use tokio::io::AsyncWriteExt as _;
@@ -24,6 +25,7 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::formation::{Standing, configure};
 use crate::{report, tokens};
 
 /// How often the state is asked how far the gateways are.
@@ -98,11 +100,14 @@ impl Sent {
 const RELAY: &str = "relay-1";
 
 impl Fleet {
-    /// The configuration of every gateway. Each place, by the destinations that are there, has
-    /// destination gateways of its own.
-    fn members(&self, base: &Config, places: &[Vec<u32>]) -> Vec<Config> {
-        let mut destinations = Vec::new();
-        let mut routes = Vec::new();
+    /// The gateways. Each place, by the destinations that are there, has destination gateways of its own.
+    fn gateways(&self, places: &[Vec<u32>]) -> Vec<Standing> {
+        let standing = |name: String, role, destinations: &[u32]| Standing {
+            name,
+            role,
+            destinations: destinations.to_vec(),
+        };
+        let mut all = Vec::new();
         for (place, of) in (1..).zip(places) {
             for n in 1..=self.pairs {
                 let name = if places.len() == 1 {
@@ -110,55 +115,16 @@ impl Fleet {
                 } else {
                     format!("dst-{place}-{n}")
                 };
-                destinations.push(name.clone());
-                let relay = self.relay.then(|| RELAY.to_owned());
-                routes.push(Route {
-                    hops: relay.into_iter().chain([name]).collect(),
-                    weight: 1,
-                    destinations: of.clone(),
-                });
+                all.push(standing(name, MemberRole::Destination, of));
             }
-        }
-        let near = |far: &[String]| {
-            if self.relay {
-                vec![RELAY.to_owned()]
-            } else {
-                far.to_vec()
-            }
-        };
-        let share = |peers: &[String]| self.connections.div_ceil(peers.len().max(1)).max(1);
-        let any = Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
-        let mut members = Vec::new();
-        for name in &destinations {
-            members.push(Config {
-                name: name.clone(),
-                listen: any,
-                segments: None,
-                ..base.clone()
-            });
         }
         if self.relay {
-            members.push(Config {
-                name: RELAY.to_owned(),
-                listen: any,
-                data: None,
-                segments: None,
-                connections: share(&destinations),
-                peers: destinations.clone(),
-                ..base.clone()
-            });
+            all.push(standing(RELAY.to_owned(), MemberRole::Relay, &[]));
         }
         for n in 1..=self.pairs {
-            let peers = near(&destinations);
-            members.push(Config {
-                name: format!("src-{n}"),
-                connections: share(&peers),
-                peers,
-                routes: routes.clone(),
-                ..base.clone()
-            });
+            all.push(standing(format!("src-{n}"), MemberRole::Source, &[]));
         }
-        members
+        all
     }
 }
 
@@ -239,7 +205,8 @@ pub(crate) async fn copy(
     let mut tokens = tokens::Folder::new(logs.clone());
     let mut watching = JoinSet::new();
     let places = places(&engine.spec.destinations);
-    for mut config in fleet.members(&base, &places) {
+    let any = (Ipv4Addr::LOCALHOST, 0).into();
+    for mut config in configure(&base, &fleet.gateways(&places), fleet.connections, any) {
         if config.data.is_none() {
             config.state = state(&presence);
         }

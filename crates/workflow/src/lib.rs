@@ -7,6 +7,7 @@ mod delete;
 mod drive;
 pub mod embedded;
 pub mod fleet;
+pub mod formation;
 mod home;
 pub mod inspect;
 mod ls;

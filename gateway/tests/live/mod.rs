@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // not every binary of tests uses all
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -209,6 +209,11 @@ impl Live {
             base,
             _stop: stop,
         }
+    }
+
+    /// A file that goes with the transfer.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// The configuration of a gateway: a source sends to `dst-1`.

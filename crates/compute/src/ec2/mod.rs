@@ -56,6 +56,9 @@ pub struct Region {
     pub public: bool,
     /// The instance profile, by its ARN: what gateways may do.
     pub profile: String,
+    /// The ARN of an instance of this account and region without its id:
+    /// `arn:aws:ec2:REGION:ACCOUNT:instance/`.
+    pub identity: String,
     /// The image ([`IMAGE`]).
     pub image: String,
     /// The key that volumes are encrypted with; the account's own where none is said.
@@ -131,6 +134,10 @@ impl Compute for Ec2 {
         from: Option<&BTreeSet<IpAddr>>,
     ) -> Result<()> {
         firewall::set(self, dataplane, from).await
+    }
+
+    fn identity(&self, machine: &MachineId) -> String {
+        format!("{}{machine}", self.region.identity)
     }
 
     async fn room(&self, market: Market, instance_type: &str) -> Result<Room> {

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use skyhaul_model::Result;
+use bytes::Bytes;
 use skyhaul_model::machine::DataplaneId;
+use skyhaul_model::{Result, TransferId};
 
 use super::{
-    ControlState, DataplaneChange, DataplaneRow, NewDataplane, Sightings, may_forget, no_dataplane,
-    other_words,
+    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
+    Sightings, may_forget, no_dataplane, no_enrolment, other_words,
 };
 
 /// See the module documentation.
@@ -19,6 +20,8 @@ pub struct MemoryControl(Mutex<Held>);
 #[derive(Debug, Default)]
 struct Held {
     dataplanes: BTreeMap<DataplaneId, DataplaneRow>,
+    enrolments: BTreeMap<String, Enrolment>,
+    secrets: BTreeMap<TransferId, Bytes>,
     sightings: Sightings,
 }
 
@@ -66,6 +69,45 @@ impl ControlState for MemoryControl {
             may_forget(row)?;
             held.dataplanes.remove(id);
         }
+        Ok(())
+    }
+
+    async fn enrol(&self, row: &Enrolment) -> Result<()> {
+        self.held()
+            .enrolments
+            .insert(row.machine.clone(), row.clone());
+        Ok(())
+    }
+
+    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
+        Ok(self.held().enrolments.get(machine).cloned())
+    }
+
+    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
+        let mut held = self.held();
+        let row = held.enrolments.get_mut(machine);
+        let row = row.ok_or_else(|| no_enrolment(machine))?;
+        row.apply(change)?;
+        Ok(row.clone())
+    }
+
+    async fn strike(&self, machine: &str) -> Result<()> {
+        self.held().enrolments.remove(machine);
+        Ok(())
+    }
+
+    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
+        Ok(self.held().secrets.get(transfer).cloned())
+    }
+
+    async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes> {
+        let mut held = self.held();
+        let kept = held.secrets.entry(transfer.clone());
+        Ok(kept.or_insert_with(|| wrapped.clone()).clone())
+    }
+
+    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
+        self.held().secrets.remove(transfer);
         Ok(())
     }
 

@@ -2,20 +2,23 @@
 //! table of its own, of which gateways read nothing but their dataplane's row.
 
 mod dataplane;
+mod enrolment;
 mod memory;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use skyhaul_model::machine::{DataplaneId, MachineId};
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 
 pub use dataplane::{
     DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberPlan, MemberRole,
     MemberRow, MemberStatus, MemberStep, NewDataplane,
 };
+pub use enrolment::{Enrolment, EnrolmentChange, LONGEST_ASSIGNMENT, MOST_ASSIGNMENTS};
 pub use memory::MemoryControl;
 
 /// Machines of which no dataplane knows, and since when they were seen.
@@ -43,6 +46,29 @@ pub trait ControlState: Debug + Send + Sync {
     /// is no error.
     async fn forget(&self, id: &DataplaneId) -> Result<()>;
 
+    /// Puts a machine's row in the place of what it said before it started anew: assignments that were
+    /// sealed to its old key go with that.
+    async fn enrol(&self, row: &Enrolment) -> Result<()>;
+
+    /// What a machine said of itself, and what it is assigned to.
+    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>>;
+
+    /// Makes a change of a machine's row by the rules of [`Enrolment::apply`]; the row after it. `NotFound` if
+    /// there is none.
+    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment>;
+
+    /// Removes a machine's row, if there is one.
+    async fn strike(&self, machine: &str) -> Result<()>;
+
+    /// A transfer's secrets, wrapped by a key that is not in the state.
+    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>>;
+
+    /// Keeps a transfer's secrets unless it has some already; those that it has now.
+    async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes>;
+
+    /// Removes a transfer's secrets, if there are any.
+    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()>;
+
     /// What the reaper saw.
     async fn sightings(&self) -> Result<Sightings>;
 
@@ -54,6 +80,10 @@ pub(crate) fn no_dataplane(id: &DataplaneId) -> Error {
     Error::control(ErrorKind::NotFound, "no such dataplane")
         .object(id.as_str())
         .hint("`skyhaul dataplane list` lists them")
+}
+
+pub(crate) fn no_enrolment(machine: &str) -> Error {
+    Error::control(ErrorKind::NotFound, "no such machine has told of itself").object(machine)
 }
 
 pub(crate) fn other_words(id: &DataplaneId) -> Error {

@@ -3,6 +3,8 @@
 //! | row | partition key | sort key |
 //! |---|---|---|
 //! | dataplane | `dataplanes` | its id |
+//! | enrolment | the machine's name at its provider | `enrolment` |
+//! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
 //!
 //! All dataplanes are in one partition: there are some tens, one query reads them strongly consistent, and
@@ -10,8 +12,9 @@
 
 use async_trait::async_trait;
 use aws_types::SdkConfig;
-use skyhaul_model::Result;
+use bytes::Bytes;
 use skyhaul_model::machine::DataplaneId;
+use skyhaul_model::{Result, TransferId};
 
 use super::item::{BODY, EXPIRES, Item, bytes, expires};
 use super::key::Key;
@@ -19,8 +22,8 @@ use super::table::{Query, Table};
 use super::versioned::Step;
 use super::{Consumed, create, expression, open, pack};
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, NewDataplane, Sightings, may_forget, no_dataplane,
-    other_words,
+    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
+    Sightings, may_forget, no_dataplane, no_enrolment, other_words,
 };
 
 const DATAPLANES: &str = "dataplanes";
@@ -43,6 +46,30 @@ fn sightings() -> Key {
         partition: "reaper".to_owned(),
         sort: "sightings".to_owned(),
     }
+}
+
+fn enrolment(machine: &str) -> Key {
+    Key {
+        partition: machine.to_owned(),
+        sort: "enrolment".to_owned(),
+    }
+}
+
+fn enrolment_item(row: &Enrolment) -> Result<Item> {
+    Ok(Item::new(&enrolment(&row.machine)).with(BODY, bytes(pack::json(row)?)))
+}
+
+fn secrets(transfer: &TransferId) -> Key {
+    Key {
+        partition: "secrets".to_owned(),
+        sort: transfer.to_string(),
+    }
+}
+
+/// What is kept wrapped.
+fn wrapped(found: &Item) -> Result<Bytes> {
+    let bytes = found.find_bytes(BODY)?.ok_or_else(|| found.damaged())?;
+    Ok(Bytes::copy_from_slice(bytes))
 }
 
 fn item(row: &DataplaneRow) -> Result<Item> {
@@ -124,6 +151,55 @@ impl ControlState for DynamoDbControl {
         // What has ended stays so: nothing can happen to the row in between.
         may_forget(&row)?;
         self.table.remove(&key(id)).await
+    }
+
+    async fn enrol(&self, row: &Enrolment) -> Result<()> {
+        let decide = |_: Option<&Item>| Ok(Step::Write(enrolment_item(row)?, Vec::new(), ()));
+        self.table.modify(&enrolment(&row.machine), decide).await
+    }
+
+    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
+        let found = self.table.get(&enrolment(machine)).await?;
+        found.as_ref().map(Item::body).transpose()
+    }
+
+    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
+        let decide = |found: Option<&Item>| {
+            let found = found.ok_or_else(|| no_enrolment(machine))?;
+            let before: Enrolment = found.body()?;
+            let mut row = before.clone();
+            row.apply(change)?;
+            if row == before {
+                return Ok(Step::Keep(row));
+            }
+            Ok(Step::Write(enrolment_item(&row)?, Vec::new(), row))
+        };
+        self.table.modify(&enrolment(machine), decide).await
+    }
+
+    async fn strike(&self, machine: &str) -> Result<()> {
+        self.table.remove(&enrolment(machine)).await
+    }
+
+    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
+        let found = self.table.get(&secrets(transfer)).await?;
+        found.as_ref().map(wrapped).transpose()
+    }
+
+    async fn keep_secrets(&self, transfer: &TransferId, new: &Bytes) -> Result<Bytes> {
+        let key = secrets(transfer);
+        let decide = |found: Option<&Item>| {
+            if let Some(found) = found {
+                return Ok(Step::Keep(wrapped(found)?));
+            }
+            let item = Item::new(&key).with(BODY, bytes(new.to_vec()));
+            Ok(Step::Write(item, Vec::new(), new.clone()))
+        };
+        self.table.modify(&key, decide).await
+    }
+
+    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
+        self.table.remove(&secrets(transfer)).await
     }
 
     async fn sightings(&self) -> Result<Sightings> {

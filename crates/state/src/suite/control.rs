@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
-use skyhaul_model::machine::{DataplaneId, MachineId, Market, MemberName, Offer};
-use skyhaul_model::{Result, TransferId};
+use skyhaul_model::machine::{DataplaneId, IntentId, MachineId, Market, MemberName, Offer};
+use skyhaul_model::{Error, Result, TransferId};
 
 use super::Violation;
 use super::dice::Dice;
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberPlan,
-    MemberRole, MemberStep, MemoryControl, NewDataplane,
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
+    MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane,
 };
 
 /// Dataplanes, members of each, transfers, machines: few, so that changes meet.
@@ -188,6 +188,65 @@ pub async fn run(
             }
             let result = found.map_or_else(|error| format!("{:?}", error.kind), |_| "ok".into());
             *results.entry((call.name(), result)).or_default() += 1;
+        }
+    }
+    Ok(results)
+}
+
+/// The same for what machines say of themselves.
+pub async fn enrolments(
+    handles: &[Arc<dyn ControlState>],
+    seed: u64,
+    steps: u32,
+) -> Result<Seen, Violation> {
+    let model = MemoryControl::default();
+    let mut dice = Dice::new(seed);
+    let transfers: Vec<_> = (0..FEW).map(|_| TransferId::generate()).collect();
+    let intent = IntentId {
+        dataplane: DataplaneId::generate(),
+        member: plan(DataplaneId::generate(), &["a"], 1).members[0]
+            .name
+            .clone(),
+        generation: 1,
+    };
+    let mut results = Seen::new();
+    for step in 1..=steps {
+        let machine = format!("arn:machine/{}", dice.below(FEW));
+        let key = vec![dice.below(2) as u8; 32];
+        let transfer = dice.pick(&transfers).clone();
+        let change = match dice.below(3) {
+            0 => EnrolmentChange::Beat(dice.below(100)),
+            1 => EnrolmentChange::Dismiss(transfer),
+            _ => EnrolmentChange::Assign {
+                public_key: key.clone().into(),
+                transfer,
+                sealed: vec![dice.below(256) as u8; 500].into(),
+            },
+        };
+        let what = dice.below(12);
+        let row = Enrolment::new(&*machine, intent.clone(), key);
+        let name = ["enrol", "strike", "load"].get(what as usize);
+        let name = name.copied().unwrap_or("change");
+        let call = async |of: &dyn ControlState| match name {
+            "enrol" => of.enrol(&row).await.map(|()| None),
+            "strike" => of.strike(&machine).await.map(|()| None),
+            "load" => of.enrolment(&machine).await,
+            _ => of.change_enrolment(&machine, &change).await.map(Some),
+        };
+        for _ in 0..=dice.below(2) {
+            let handle = dice.pick(handles);
+            let (expected, found) = (call(&model).await, call(&**handle).await);
+            let kind = |error: &Error| format!("{:?}", error.kind);
+            let (wanted, got) = (
+                expected.as_ref().map_err(kind),
+                found.as_ref().map_err(kind),
+            );
+            if wanted != got {
+                let what = format!("{name} {change:?}: expected {expected:?}, found {found:?}");
+                return Err(Violation { seed, step, what });
+            }
+            let result = got.map_or_else(|kind| kind, |_| "ok".to_owned());
+            *results.entry((name, result)).or_default() += 1;
         }
     }
     Ok(results)

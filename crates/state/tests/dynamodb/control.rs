@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use futures::future::join_all;
+use skyhaul_model::TransferId;
 use skyhaul_model::machine::MachineId;
 use skyhaul_state::DynamoDbControl;
 use skyhaul_state::control::{ControlState, Sightings};
-use skyhaul_state::suite::control::{Seen, race, run};
+use skyhaul_state::suite::control::{Seen, enrolments, race, run};
 
 use super::{config, emulators};
 
@@ -52,9 +55,42 @@ async fn it_does_what_the_one_in_memory_does() {
 }
 
 #[tokio::test]
+async fn machines_are_assigned_as_in_memory() {
+    let seed = skyhaul_tests::seed();
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        let results = enrolments(&handles, seed, 300).await;
+        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
+        for result in ["ok", "NotFound", "LeaseLost"] {
+            let key = ("change", result.to_owned());
+            assert!(results.contains_key(&key), "never {result}: {results:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_number_is_raised_once_whoever_raises_it() {
     for emulator in emulators() {
         race(&handles(emulator, 8).await).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_first_secrets_of_a_transfer_stay() {
+    for emulator in emulators() {
+        let handles = handles(emulator, 8).await;
+        let transfer = TransferId::generate();
+        assert_eq!(handles[0].secrets(&transfer).await.unwrap(), None);
+        let new: Vec<_> = (0..8_u8).map(|number| Bytes::from(vec![number])).collect();
+        let keeping = handles.iter().zip(&new);
+        let keeping = keeping.map(|(handle, new)| handle.keep_secrets(&transfer, new));
+        let kept = join_all(keeping).await;
+        let first = handles[0].secrets(&transfer).await.unwrap().unwrap();
+        assert!(kept.into_iter().all(|kept| kept.unwrap() == first));
+        for _ in 0..2 {
+            handles[1].drop_secrets(&transfer).await.unwrap();
+            assert_eq!(handles[0].secrets(&transfer).await.unwrap(), None);
+        }
     }
 }
 

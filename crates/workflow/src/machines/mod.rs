@@ -1,9 +1,11 @@
-//! The steps that concern machines: provision, teardown, reap. Each is a slice that may be run again at any
+//! The steps that concern machines: provision, assign, teardown, reap. Each is a slice that may be run again at any
 //! time, by several at once, and after it was cut short anywhere: what holds is in the dataplane's row,
 //! which is written before anything is asked of a provider.
 
+mod assign;
 mod provision;
 mod reap;
+mod secrets;
 mod teardown;
 
 use std::collections::BTreeMap;
@@ -12,8 +14,10 @@ use std::sync::Arc;
 use skyhaul_compute::Compute;
 use skyhaul_model::{Error, ErrorKind, Result};
 
+pub use assign::{Assignment, assign, dismiss};
 pub use provision::{Boot, Provisioned, provision};
 pub use reap::{Action, Reaped, Transfers, reap};
+pub use secrets::{Secrets, Vault, secrets};
 pub use teardown::teardown;
 
 /// Where machines can be had, by the name of the region.

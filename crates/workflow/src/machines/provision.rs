@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use skyhaul_compute::{Compute, Launch, Launched};
-use skyhaul_model::machine::{DataplaneId, Machine, MachineState, MemberName};
+use skyhaul_model::machine::{DataplaneId, Machine, MachineState};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberRow,
@@ -12,6 +12,9 @@ use skyhaul_state::control::{
 };
 
 use super::Regions;
+
+/// Launches under way at once: a provider bounds how many are begun in a second.
+const LAUNCHES: usize = 16;
 
 /// What a member's machine is started with. The same for the same member and generation, whenever it is
 /// asked: a launch that is sent again with something else is refused.
@@ -36,14 +39,10 @@ pub async fn provision(
     boot: Boot<'_>,
     id: &DataplaneId,
 ) -> Result<Provisioned> {
-    let row = load(control, id).await?;
-    let members = row.members.iter();
-    let found = members.map(|member| find(control, regions, boot, &row, &member.plan.name));
-    // All are tried before one that failed fails the pass: what was launched is in the row.
-    for found in join_all(found).await {
-        found?;
-    }
-    let row = load(control, id).await?;
+    let row = control.dataplane(id).await?.ok_or_else(|| {
+        Error::control(ErrorKind::NotFound, "no such dataplane").object(id.as_str())
+    })?;
+    let row = find(control, regions, boot, active(row)?).await?;
     if let Some(member) = exhausted(&row) {
         return Err(no_machine(&row, member));
     }
@@ -73,20 +72,13 @@ pub async fn provision(
     })
 }
 
-/// The row of a dataplane that is active.
-async fn load(control: &dyn ControlState, id: &DataplaneId) -> Result<DataplaneRow> {
-    let row = control.dataplane(id).await?.ok_or_else(|| {
-        Error::control(ErrorKind::NotFound, "no such dataplane").object(id.as_str())
-    })?;
+/// The row, if its dataplane is active.
+fn active(row: DataplaneRow) -> Result<DataplaneRow> {
     if row.status == DataplaneStatus::Active {
         return Ok(row);
     }
-    Err(going(id))
-}
-
-fn going(id: &DataplaneId) -> Error {
     let message = "the dataplane is going, nothing is launched for it any more";
-    Error::control(ErrorKind::Interrupted, message).object(id.as_str())
+    Err(Error::control(ErrorKind::Interrupted, message).object(row.id.as_str()))
 }
 
 /// The regions of a dataplane's members.
@@ -134,62 +126,92 @@ fn step(member: &MemberRow, step: MemberStep) -> MemberChange {
     }
 }
 
-/// Looks for a member's machine, one offer after the other, until it has one or there is none.
+/// Looks for the machines that are missing, one offer after the other, until each member has one or there
+/// is none. What is raised and what was launched is written for all members together.
 async fn find(
     control: &dyn ControlState,
     regions: &Regions,
     boot: Boot<'_>,
-    row: &DataplaneRow,
-    name: &MemberName,
-) -> Result<()> {
-    let mut row = row.clone();
+    mut row: DataplaneRow,
+) -> Result<DataplaneRow> {
     loop {
-        let Some(member) = row.member(name) else {
-            return Err(going(&row.id));
-        };
-        if row.status != DataplaneStatus::Active {
-            return Err(going(&row.id));
+        let is_open = |member: &&MemberRow| member.status == MemberStatus::Open;
+        if !row.members.iter().any(|member| is_open(&member)) {
+            return Ok(row);
         }
-        if member.status != MemberStatus::Open {
-            return Ok(());
+        // The number is raised before its offer is tried.
+        let untried = row.members.iter().filter(|member| member.tried == 0);
+        let raise = untried.map(|member| step(member, MemberStep::Raise { from: 0 }));
+        row = change(control, row.clone(), raise.collect()).await?;
+        let now = &row;
+        let tries = now.members.iter().filter(is_open);
+        let tries = tries.map(|member| async move {
+            let launched = launch(regions, boot, now, member).await;
+            (member, launched)
+        });
+        let results: Vec<_> = stream::iter(tries.collect::<Vec<_>>())
+            .buffer_unordered(LAUNCHES)
+            .collect()
+            .await;
+        let (mut steps, mut machines, mut failed) = (Vec::new(), Vec::new(), None);
+        for (member, launched) in results {
+            let number = member.tried;
+            let next = match launched {
+                Ok(Launched::Machine(machine)) => {
+                    machines.push((machine.id.clone(), member.intent(&row.id)));
+                    MemberStep::Launched {
+                        number,
+                        machine: machine.id,
+                    }
+                }
+                Ok(Launched::NoCapacity(why) | Launched::OverQuota(why)) => {
+                    tracing::warn!(dataplane = %row.id, member = %member.plan.name, "no machine: {why}");
+                    MemberStep::Raise { from: number }
+                }
+                Ok(Launched::Ended) => MemberStep::Raise { from: number },
+                Err(error) => {
+                    failed = Some(error);
+                    continue;
+                }
+            };
+            steps.push(step(member, next));
         }
-        let compute = regions.of(&member.plan.region)?;
-        let number = member.tried;
-        let launched = match member.offer() {
-            // The number is raised before its offer is tried.
-            None => Launched::Ended,
-            Some(offer) => {
-                let launch = Launch {
-                    intent: member.intent(&row.id),
-                    number,
-                    offer: offer.clone(),
-                    boot: boot(&row, member),
-                };
-                compute.launch(&launch).await?
+        let noted = DataplaneChange::Members(steps);
+        let after = control.change(&row.id, &noted).await?;
+        // The dataplane goes, or another machine took the place: nobody else may know of these.
+        machines.retain(|(machine, intent)| !after.owns(machine, intent));
+        for (machine, intent) in machines {
+            tracing::warn!(%machine, %intent, "a machine came too late and is ended");
+            let member = after.member(&intent.member);
+            if let Some(member) = member {
+                let compute = regions.of(&member.plan.region)?;
+                compute.terminate(&[machine]).await?;
             }
-        };
-        let next = match &launched {
-            Launched::Machine(machine) => MemberStep::Launched {
-                number,
-                machine: machine.id.clone(),
-            },
-            Launched::NoCapacity(why) | Launched::OverQuota(why) => {
-                tracing::warn!(dataplane = %row.id, member = %name, "no machine: {why}");
-                MemberStep::Raise { from: number }
-            }
-            Launched::Ended => MemberStep::Raise { from: number },
-        };
-        let intent = member.intent(&row.id);
-        let change = DataplaneChange::Members(vec![step(member, next)]);
-        row = control.change(&row.id, &change).await?;
-        if let Launched::Machine(machine) = launched
-            && !row.owns(&machine.id, &intent)
-        {
-            // The dataplane goes, or another machine took the place: nobody else may know of this one.
-            tracing::warn!(machine = %machine.id, "a machine came too late and is ended");
-            compute.terminate(&[machine.id]).await?;
         }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        row = active(after)?;
     }
+}
+
+/// Tries a member's offer.
+async fn launch(
+    regions: &Regions,
+    boot: Boot<'_>,
+    row: &DataplaneRow,
+    member: &MemberRow,
+) -> Result<Launched> {
+    let Some(offer) = member.offer() else {
+        return Ok(Launched::Ended);
+    };
+    let launch = Launch {
+        intent: member.intent(&row.id),
+        number: member.tried,
+        offer: offer.clone(),
+        boot: boot(row, member),
+    };
+    regions.of(&member.plan.region)?.launch(&launch).await
 }
 
 /// Notes where machines can be reached, and looks for others in the place of those that have ended.
@@ -219,14 +241,21 @@ async fn note(
             changes.push(step(member, seen));
         }
     }
-    if changes.is_empty() {
+    change(control, row, changes).await
+}
+
+/// Makes steps of members. The row after them, if the dataplane is still active.
+async fn change(
+    control: &dyn ControlState,
+    row: DataplaneRow,
+    steps: Vec<MemberChange>,
+) -> Result<DataplaneRow> {
+    if steps.is_empty() {
         return Ok(row);
     }
-    let change = DataplaneChange::Members(changes);
-    let row = control.change(&row.id, &change).await?;
-    if row.status == DataplaneStatus::Active {
-        Ok(row)
-    } else {
-        Err(going(&row.id))
-    }
+    active(
+        control
+            .change(&row.id, &DataplaneChange::Members(steps))
+            .await?,
+    )
 }

@@ -29,7 +29,7 @@ pub async fn teardown(
     let (mut end, mut failed) = (StepEnd::Done, None);
     // One region that fails does not keep the machines of another alive.
     for (region, compute) in provision::used(regions, &row)? {
-        match end_region(compute, &row, region).await {
+        match end_region(control, compute, &row, region).await {
             Ok(StepEnd::Done) => {}
             Ok(StepEnd::More) => end = StepEnd::More,
             Err(error) => failed = Some(error),
@@ -39,12 +39,21 @@ pub async fn teardown(
         return Err(error);
     }
     if end == StepEnd::Done {
+        // Nobody is left who could use them.
+        for transfer in &row.transfers {
+            control.drop_secrets(transfer).await?;
+        }
         control.change(id, &DataplaneChange::Ended(now)).await?;
     }
     Ok(end)
 }
 
-async fn end_region(compute: &dyn Compute, row: &DataplaneRow, region: &str) -> Result<StepEnd> {
+async fn end_region(
+    control: &dyn ControlState,
+    compute: &dyn Compute,
+    row: &DataplaneRow,
+    region: &str,
+) -> Result<StepEnd> {
     let told = compute.describe(Some(&row.id)).await?;
     let alive = told
         .iter()
@@ -57,8 +66,8 @@ async fn end_region(compute: &dyn Compute, row: &DataplaneRow, region: &str) -> 
         .filter_map(|member| member.machine.as_ref())
         .filter(|id| !told.iter().any(|machine| machine.id == **id));
     let ids: BTreeSet<&MachineId> = alive.map(|machine| &machine.id).chain(noted).collect();
+    let ids: Vec<_> = ids.into_iter().cloned().collect();
     if !ids.is_empty() {
-        let ids: Vec<_> = ids.into_iter().cloned().collect();
         compute.terminate(&ids).await?;
     }
     let told = compute.describe(Some(&row.id)).await?;
@@ -67,6 +76,10 @@ async fn end_region(compute: &dyn Compute, row: &DataplaneRow, region: &str) -> 
         .any(|machine| machine.state != MachineState::Ended)
     {
         return Ok(StepEnd::More);
+    }
+    // What they were assigned to holds secrets, sealed to keys that are no more.
+    for machine in told.iter().map(|machine| &machine.id).chain(&ids) {
+        control.strike(&compute.identity(machine)).await?;
     }
     match compute.firewall(&row.id, None).await {
         Ok(()) => Ok(StepEnd::Done),

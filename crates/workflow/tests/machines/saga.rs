@@ -31,7 +31,7 @@ async fn provisioning_goes_on_from_a_fault_at_any_call() {
             world.assert_gone().await;
             call += 1;
         }
-        assert!(call > 15, "only {call} calls were reached");
+        assert!(call > 10, "only {call} calls were reached");
     }
 }
 
@@ -68,7 +68,7 @@ async fn what_failed_anywhere_is_unwound_also_when_the_undoing_fails() {
             }
             call += 1;
         }
-        assert!(call > 15, "only {call} calls were reached");
+        assert!(call > 10, "only {call} calls were reached");
     }
 }
 
@@ -92,7 +92,7 @@ async fn who_dies_anywhere_leaves_nothing_that_the_reaper_does_not_find() {
             world.assert_gone().await;
             call += 1;
         }
-        assert!(call > 15, "only {call} calls were reached");
+        assert!(call > 10, "only {call} calls were reached");
     }
 }
 

@@ -5,20 +5,23 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_compute::simulated::{Fault, Faults, Simulated, after, lost};
 use skyhaul_compute::{Compute, Launch, Launched, Room};
 use skyhaul_engine::StepEnd;
+use skyhaul_gateway::config::Config;
 use skyhaul_model::machine::{DataplaneId, Machine, MachineId, Market, Offer};
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberPlan, MemberRole,
-    MemberRow, MemoryControl, NewDataplane, Sightings,
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
+    MemberPlan, MemberRole, MemberRow, MemoryControl, NewDataplane, Sightings,
 };
 use skyhaul_workflow::machines::{
-    Provisioned, Reaped, Regions, Transfers, provision, reap, teardown,
+    Assignment, Provisioned, Reaped, Regions, Secrets, Transfers, assign, dismiss, provision, reap,
+    teardown,
 };
 
 /// What is asked for first, and what instead.
@@ -82,6 +85,10 @@ impl Compute for Region {
         self.machines.firewall(dataplane, from).await
     }
 
+    fn identity(&self, machine: &MachineId) -> String {
+        self.machines.identity(machine)
+    }
+
     async fn room(&self, market: Market, instance_type: &str) -> Result<Room> {
         self.machines.room(market, instance_type).await
     }
@@ -127,6 +134,34 @@ impl ControlState for Control {
 
     async fn forget(&self, id: &DataplaneId) -> Result<()> {
         self.call(self.rows.forget(id)).await
+    }
+
+    async fn enrol(&self, row: &Enrolment) -> Result<()> {
+        self.call(self.rows.enrol(row)).await
+    }
+
+    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
+        self.call(self.rows.enrolment(machine)).await
+    }
+
+    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
+        self.call(self.rows.change_enrolment(machine, change)).await
+    }
+
+    async fn strike(&self, machine: &str) -> Result<()> {
+        self.call(self.rows.strike(machine)).await
+    }
+
+    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
+        self.call(self.rows.secrets(transfer)).await
+    }
+
+    async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes> {
+        self.call(self.rows.keep_secrets(transfer, wrapped)).await
+    }
+
+    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
+        self.call(self.rows.drop_secrets(transfer)).await
     }
 
     async fn sightings(&self) -> Result<Sightings> {
@@ -205,7 +240,11 @@ impl World {
         let member = |(region, name): (&str, &str)| MemberPlan {
             name: name.parse().unwrap(),
             region: region.to_owned(),
-            role: MemberRole::Source,
+            role: if name.starts_with("src") {
+                MemberRole::Source
+            } else {
+                MemberRole::Destination
+            },
             offers: vec![offer(region, FIRST), offer(region, SECOND)],
         };
         let members = [
@@ -242,6 +281,45 @@ impl World {
             }
         }
         panic!("not provisioned in {PASSES} passes: {:?}", self.row().await);
+    }
+
+    /// The state, whose calls can fail.
+    pub(crate) fn control(&self) -> &dyn ControlState {
+        &self.control
+    }
+
+    /// The state itself.
+    pub(crate) fn rows(&self) -> &dyn ControlState {
+        &self.control.rows
+    }
+
+    /// What the provider calls a member's machine.
+    pub(crate) fn identity(member: &MemberRow) -> String {
+        let machine = member.machine.as_ref().unwrap();
+        Simulated::default().identity(machine)
+    }
+
+    /// One pass of telling the machines what to do, where the destinations are in `sites`.
+    pub(crate) async fn assign(
+        &self,
+        row: &DataplaneRow,
+        secrets: &Secrets,
+        base: &Config,
+        sites: &[String],
+    ) -> Result<StepEnd> {
+        let assignment = Assignment {
+            transfer: &self.transfer,
+            secrets,
+            base,
+            sites,
+            connections: 32,
+            listen: ([0, 0, 0, 0], 8443).into(),
+        };
+        assign(&self.control, &self.regions, row, &assignment).await
+    }
+
+    pub(crate) async fn dismiss(&self, row: &DataplaneRow) -> Result<()> {
+        dismiss(&self.control, &self.regions, row, &self.transfer).await
     }
 
     pub(crate) async fn teardown(&self) -> Result<StepEnd> {
