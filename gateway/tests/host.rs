@@ -135,7 +135,7 @@ impl Machine {
                 journal
                     .lock()
                     .unwrap()
-                    .push(format!("{what} {}", config.transfer))
+                    .push(format!("{what} {}", config.transfer));
             };
             async move {
                 note("begun");
