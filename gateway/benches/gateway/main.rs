@@ -284,7 +284,9 @@ async fn small_objects() {
 async fn part_sizes() {
     println!("\n## Part sizes\n");
     println!(
-        "One object of 512 MiB; 32 connections, 32 parts at a time; the long way has 80 ms and no loss.\n"
+        "One object of 512 MiB; 32 connections, 32 parts at a time; the long way has 80 ms and no loss. \
+         What the long way takes here is the slow start of its connections, which smaller parts share \
+         more evenly while an object has few of them; the default of 16 MiB costs half the requests of 8 MiB.\n"
     );
     println!("| part | loopback s | 80 ms s |");
     println!("|--:|--:|--:|");
