@@ -1,4 +1,6 @@
 //! The `skyhaul` command: reads the command line and runs it.
+// What begins with a bracket in the help texts is no link.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 use std::process::ExitCode;
 

@@ -118,6 +118,7 @@ mod tests {
             name: name.to_owned(),
             transfer: transfer.clone(),
             listen: None,
+            announce: None,
             membership: MembershipSecret::generate().reveal().to_string(),
             data: Some(DataSecret::generate().reveal().to_string()),
             state: StateConfig::Table(TableConfig {

@@ -27,6 +27,9 @@ pub struct Config {
     pub transfer: TransferId,
     /// Where it is to be connected to; port 0 is any. None: it only connects to others.
     pub listen: Option<SocketAddr>,
+    /// Where others reach it, if that is not where it listens.
+    #[serde(default)]
+    pub announce: Option<SocketAddr>,
     /// The membership secret, in hexadecimal digits.
     pub membership: String,
     /// The data secret; relays have none.

@@ -188,7 +188,7 @@ async fn join<N: Network>(
     if let Some(at) = config.listen {
         let (listener, at) = peers::listen(network, at).await?;
         tracing::info!(%at, gateway = %node.id, "listening");
-        address = Some(at.to_string());
+        address = Some(config.announce.unwrap_or(at).to_string());
         let (node, network) = (Arc::clone(node), network.clone());
         let accepting = peers::accept(node, network, listener, socket.clone(), ended.clone());
         tasks.spawn(accepting);

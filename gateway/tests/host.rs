@@ -173,6 +173,7 @@ impl Machine {
             name: self.intent.member.to_string(),
             transfer: transfer.clone(),
             listen: None,
+            announce: None,
             membership: MembershipSecret::generate().reveal().to_string(),
             data: None,
             state: StateConfig::Table(TableConfig {

@@ -9,7 +9,8 @@
 - `InsufficientInstanceCapacity` for the types of which there are never any (MISSING)
 - a security group that a living instance uses cannot be deleted (`DependencyViolation`)
 - each range of a permission is a rule of its own, added and revoked by itself
-- an inbound rule that is there already is refused (`InvalidPermission.Duplicate`), and changes nothing
+- an inbound rule that is there already is refused (`InvalidPermission.Duplicate`), and so is the end of one
+  that is not there (`InvalidPermission.NotFound`): nothing of the call is done
 
 Still different from the service: an instance runs at once and ends at once, everything is consistent at
 once, and no quota is ever reached.
@@ -199,6 +200,15 @@ def authorize_ingress(request: dict):
     return before["AuthorizeSecurityGroupIngress"](request)
 
 
+def revoke_ingress(request: dict):
+    group = service._security_groups.get(parameter(request, "GroupId"))
+    unwanted = rules(service._parse_ip_permissions(request, "IpPermissions"))
+    if group and unwanted - rules(group["IpPermissions"]):
+        message = "The specified rule does not exist in this security group."
+        return error("InvalidPermission.NotFound", message, 400)
+    return before["RevokeSecurityGroupIngress"](request)
+
+
 def install() -> None:
     """Puts all of this in its place."""
     ours = {
@@ -206,6 +216,7 @@ def install() -> None:
         "DescribeInstanceAttribute": describe_instance_attribute,
         "DeleteSecurityGroup": delete_security_group,
         "AuthorizeSecurityGroupIngress": authorize_ingress,
+        "RevokeSecurityGroupIngress": revoke_ingress,
     }
     for action, handler in ours.items():
         before[action] = service._ACTION_MAP[action]

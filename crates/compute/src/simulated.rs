@@ -129,6 +129,11 @@ impl Simulated {
         }
     }
 
+    /// A machine has ended so long ago that nothing is told of it any more.
+    pub fn vanish(&self, machine: &MachineId) {
+        self.held().machines.remove(machine);
+    }
+
     /// A machine that somebody launched by hand, with this tag.
     pub fn intruder(&self, intent: Option<IntentId>) -> MachineId {
         let mut held = self.held();

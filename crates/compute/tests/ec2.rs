@@ -9,7 +9,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::types::Filter;
 use futures::FutureExt as _;
 use skyhaul_compute::conformance::{Fixture, check};
-use skyhaul_compute::ec2::{DATAPLANE_TAG, Ec2, IMAGE, Region, STACK_TAG};
+use skyhaul_compute::ec2::{Architecture, DATAPLANE_TAG, Ec2, Region, STACK_TAG, newest_image};
 use skyhaul_compute::simulated::{Faults, Simulated};
 use skyhaul_compute::{Compute as _, Launch, Launched};
 use skyhaul_model::ErrorKind;
@@ -56,7 +56,7 @@ async fn region(config: &SdkConfig, public: bool) -> Region {
         public,
         profile: "arn:aws:iam::000000000000:instance-profile/gateway".to_owned(),
         identity: format!("arn:aws:ec2:{name}:000000000000:instance/"),
-        image: IMAGE.to_owned(),
+        images: BTreeMap::from([(Architecture::X86, newest_image(Architecture::X86))]),
         volume_key: None,
         port: 8443,
         tags: BTreeMap::from([("team".to_owned(), "data".to_owned())]),
@@ -193,6 +193,12 @@ async fn what_cannot_be_is_refused_before_it_is_asked_for() {
     let compute = Ec2::new(&config, region(&config, true).await);
     let told = compute.launch(&launch("eu-west-3z", "")).await.unwrap();
     assert!(matches!(told, Launched::NoCapacity(_)), "{told:?}");
+    let graviton = Launch {
+        offer: offer("eu-west-3a", "c7gn.large", Market::Spot),
+        ..launch("eu-west-3a", "")
+    };
+    let told = compute.launch(&graviton).await.unwrap();
+    assert!(matches!(told, Launched::NoCapacity(_)), "{told:?}");
     let long = "x".repeat(17 << 10);
     let error = compute
         .launch(&launch("eu-west-3a", &long))
@@ -200,6 +206,31 @@ async fn what_cannot_be_is_refused_before_it_is_asked_for() {
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Invalid, "{error}");
     assert!(compute.describe(None).await.unwrap().is_empty());
+}
+
+#[test]
+fn architectures_are_told_by_the_names_of_types() {
+    for name in [
+        "a1.large",
+        "c7gn.large",
+        "m7gd.metal",
+        "t4g.micro",
+        "im4gn.large",
+        "hpc7g.4xlarge",
+    ] {
+        assert_eq!(Architecture::of(name), Architecture::Arm, "{name}");
+    }
+    for name in [
+        "c5.large",
+        "g5.xlarge",
+        "m6i.metal",
+        "t3.micro",
+        "c6in.large",
+        "u-6tb1.metal",
+        "",
+    ] {
+        assert_eq!(Architecture::of(name), Architecture::X86, "{name}");
+    }
 }
 
 #[tokio::test]

@@ -181,6 +181,7 @@ pub(crate) async fn copy(
         name: String::new(),
         transfer: engine.id.clone(),
         listen: None,
+        announce: None,
         membership: MembershipSecret::generate().reveal().to_string(),
         data: Some(DataSecret::generate().reveal().to_string()),
         state: state(&token),

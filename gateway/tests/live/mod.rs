@@ -179,6 +179,7 @@ impl Live {
             name: String::new(),
             transfer: id.clone(),
             listen: None,
+            announce: None,
             membership: MembershipSecret::generate().reveal().to_string(),
             data: Some(DataSecret::generate().reveal().to_string()),
             state,

@@ -503,6 +503,7 @@ fn members(dice: &Dice, id: &TransferId, copies: u64) -> BTreeMap<String, Member
         name: name.clone(),
         transfer: id.clone(),
         listen: Some(SocketAddr::from(([0, 0, 0, 0], PORT))),
+        announce: None,
         membership: membership.reveal().to_string(),
         data: Some(data.reveal().to_string()),
         state: StateConfig::Service {

@@ -105,8 +105,11 @@ fn classify(code: &str, status: u16) -> (ErrorKind, Option<&'static str>) {
         "RequestLimitExceeded" | "Throttling" | "EC2ThrottledException" => {
             (ErrorKind::Throttled, None)
         }
-        // What is to be removed is still used: it can be removed later.
-        "DependencyViolation" | "IncorrectInstanceState" => (ErrorKind::Service, None),
+        // What is to be removed is still used: it can be removed later. And a group that was made a moment
+        // ago may not be known everywhere yet.
+        "DependencyViolation" | "IncorrectInstanceState" | "InvalidGroup.NotFound" => {
+            (ErrorKind::Service, None)
+        }
         "RulesPerSecurityGroupLimitExceeded" => (
             ErrorKind::Full,
             Some("quota L-0EA8095F, rules of a security group: fewer gateways, or have it raised"),
@@ -132,6 +135,7 @@ mod tests {
         assert_eq!(kind("UnauthorizedOperation", 403), ErrorKind::AccessDenied);
         assert_eq!(kind("RequestLimitExceeded", 503), ErrorKind::Throttled);
         assert_eq!(kind("DependencyViolation", 400), ErrorKind::Service);
+        assert_eq!(kind("InvalidGroup.NotFound", 400), ErrorKind::Service);
         assert_eq!(kind("InvalidSubnetID.NotFound", 400), ErrorKind::NotFound);
         assert_eq!(kind("InvalidParameterValue", 400), ErrorKind::Invalid);
         assert_eq!(kind("InternalError", 500), ErrorKind::Service);

@@ -158,7 +158,6 @@ pub(super) async fn set(
 }
 
 async fn allow(ec2: &Ec2, dataplane: &DataplaneId, from: &BTreeSet<IpAddr>) -> Result<()> {
-    let failed = "the firewall cannot be changed";
     let id = group(ec2, dataplane).await?;
     let found = find(ec2, dataplane).await?;
     let port = ec2.region.port;
@@ -167,15 +166,15 @@ async fn allow(ec2: &Ec2, dataplane: &DataplaneId, from: &BTreeSet<IpAddr>) -> R
         .map(|group| rules(group, port))
         .unwrap_or_default();
     // What is too much goes first: the service bounds how many there are.
-    let gone = permission(port, there.difference(from));
-    let gone: Vec<_> = gone.into_iter().chain(others).collect();
-    if !gone.is_empty() {
-        let request = ec2.client.revoke_security_group_ingress().group_id(&id);
-        match request.set_ip_permissions(Some(gone)).send().await {
-            Err(error) if failure::code(&error) != "InvalidPermission.NotFound" => {
-                return Err(failure::of(&error, failed, dataplane.as_str()));
-            }
-            _ => {}
+    let old: Vec<&IpAddr> = there.difference(from).collect();
+    let gone = permission(port, old.iter().copied());
+    let gone: Vec<_> = gone.into_iter().chain(others.clone()).collect();
+    if !revoke(ec2, dataplane, &id, gone).await? {
+        // Somebody else has revoked one of them: then all of the call was refused.
+        let single = old.into_iter().map(std::iter::once);
+        let single = single.filter_map(|one| permission(port, one));
+        for one in single.chain(others) {
+            revoke(ec2, dataplane, &id, vec![one]).await?;
         }
     }
     // One by one where somebody else adds the same: a rule that is there refuses all of a call.
@@ -189,6 +188,27 @@ async fn allow(ec2: &Ec2, dataplane: &DataplaneId, from: &BTreeSet<IpAddr>) -> R
         add(ec2, dataplane, &id, one).await?;
     }
     Ok(())
+}
+
+/// False if one of the rules is not there.
+async fn revoke(
+    ec2: &Ec2,
+    dataplane: &DataplaneId,
+    group: &str,
+    rules: Vec<IpPermission>,
+) -> Result<bool> {
+    if rules.is_empty() {
+        return Ok(true);
+    }
+    let request = ec2.client.revoke_security_group_ingress().group_id(group);
+    match request.set_ip_permissions(Some(rules)).send().await {
+        Ok(_) => Ok(true),
+        Err(error) if failure::code(&error) == "InvalidPermission.NotFound" => Ok(false),
+        Err(error) => {
+            let what = "the firewall cannot be changed";
+            Err(failure::of(&error, what, dataplane.as_str()))
+        }
+    }
 }
 
 /// False if one of the rules is there already.

@@ -15,7 +15,7 @@ use futures::future::join_all;
 use skyhaul_model::machine::{MachineId, MachineState, Market};
 use skyhaul_model::{Error, ErrorKind, Result};
 
-use super::{Ec2, INTENT_TAG, describe, failure, firewall};
+use super::{Architecture, Ec2, INTENT_TAG, describe, failure, firewall};
 use crate::{Launch, Launched};
 
 /// The root volume, in GiB: a gateway keeps nothing on it but its log.
@@ -45,6 +45,10 @@ pub(super) async fn launch(ec2: &Ec2, launch: &Launch) -> Result<Launched> {
     let object = intent.to_string();
     let Some(subnet) = region.subnets.get(&offer.zone) else {
         return Ok(Launched::NoCapacity(format!("no subnet in {}", offer.zone)));
+    };
+    let Some(image) = region.images.get(&Architecture::of(&offer.instance_type)) else {
+        let message = format!("no image for {}", offer.instance_type);
+        return Ok(Launched::NoCapacity(message));
     };
     if launch.boot.len() > LONGEST_BOOT {
         let message = format!(
@@ -77,7 +81,7 @@ pub(super) async fn launch(ec2: &Ec2, launch: &Launch) -> Result<Launched> {
         .client
         .run_instances()
         .client_token(intent.token(launch.number))
-        .image_id(&region.image)
+        .image_id(image)
         .instance_type(InstanceType::from(offer.instance_type.as_str()))
         .min_count(1)
         .max_count(1)

@@ -38,9 +38,43 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 6;
 
-/// Amazon Linux 2023, as the service names its newest image.
-pub const IMAGE: &str =
-    "resolve:ssm:/aws/service/ami-amazon-linux-latest/al2023-ami-minimal-kernel-default-x86_64";
+/// The newest image of Amazon Linux 2023 for an architecture, as the service resolves it.
+#[must_use]
+pub fn newest_image(architecture: Architecture) -> String {
+    let name = match architecture {
+        Architecture::X86 => "x86_64",
+        Architecture::Arm => "arm64",
+    };
+    let images = "resolve:ssm:/aws/service/ami-amazon-linux-latest";
+    format!("{images}/al2023-ami-minimal-kernel-default-{name}")
+}
+
+/// What a machine's processors understand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// x86-64.
+    X86,
+    /// 64-bit ARM (Graviton).
+    Arm,
+}
+
+impl Architecture {
+    /// That of a type, by its name: `a1`, and families with a `g` behind their generation (`c7gn.large`):
+    /// <https://docs.aws.amazon.com/ec2/latest/instancetypes/instance-type-names.html>.
+    #[must_use]
+    pub fn of(instance_type: &str) -> Self {
+        let family = instance_type.split('.').next().unwrap_or_default();
+        let options = family
+            .trim_start_matches(|letter: char| letter.is_ascii_alphabetic())
+            .trim_start_matches(|digit: char| digit.is_ascii_digit());
+        if family == "a1" || options.contains('g') {
+            Self::Arm
+        } else {
+            Self::X86
+        }
+    }
+}
 
 /// What a region offers to gateways: made once a region by the deployment, or given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +93,8 @@ pub struct Region {
     /// The ARN of an instance of this account and region without its id:
     /// `arn:aws:ec2:REGION:ACCOUNT:instance/`.
     pub identity: String,
-    /// The image ([`IMAGE`]).
-    pub image: String,
+    /// The image for each architecture that gateways are built for ([`newest_image`]).
+    pub images: BTreeMap<Architecture, String>,
     /// The key that volumes are encrypted with; the account's own where none is said.
     pub volume_key: Option<String>,
     /// The port that gateways listen on.

@@ -97,6 +97,8 @@ pub struct MemberRow {
     pub private_address: Option<IpAddr>,
     /// The machine's address outside.
     pub public_address: Option<IpAddr>,
+    /// Since when its provider tells nothing of the machine, by the clock of who looked.
+    pub missing_since: Option<Timestamp>,
 }
 
 impl MemberRow {
@@ -109,6 +111,7 @@ impl MemberRow {
             machine: None,
             private_address: None,
             public_address: None,
+            missing_since: None,
         }
     }
 
@@ -201,6 +204,13 @@ pub enum MemberStep {
         private: Option<IpAddr>,
         /// Outside.
         public: Option<IpAddr>,
+    },
+    /// Its provider tells nothing of the machine.
+    Missing {
+        /// The machine.
+        machine: MachineId,
+        /// By the clock of who looked. The first counts, until it is seen again.
+        now: Timestamp,
     },
     /// The machine is lost, and another is looked for. Only while the dataplane is active.
     Replace {
@@ -363,8 +373,13 @@ impl DataplaneRow {
                 private,
                 public,
             } if member.machine.as_ref() == Some(machine) => {
-                member.private_address = *private;
-                member.public_address = *public;
+                // Who describes late may have seen less.
+                member.private_address = private.or(member.private_address);
+                member.public_address = public.or(member.public_address);
+                member.missing_since = None;
+            }
+            MemberStep::Missing { machine, now } if member.machine.as_ref() == Some(machine) => {
+                member.missing_since.get_or_insert(*now);
             }
             MemberStep::Replace { machine }
                 if active && member.machine == *machine && member.status != MemberStatus::Open =>

@@ -73,9 +73,11 @@ impl ControlState for MemoryControl {
     }
 
     async fn enrol(&self, row: &Enrolment) -> Result<()> {
-        self.held()
-            .enrolments
-            .insert(row.machine.clone(), row.clone());
+        let mut held = self.held();
+        let known = held.enrolments.get(&row.machine);
+        if known.is_none_or(|known| known.public_key != row.public_key) {
+            held.enrolments.insert(row.machine.clone(), row.clone());
+        }
         Ok(())
     }
 

@@ -47,7 +47,7 @@ pub trait ControlState: Debug + Send + Sync {
     async fn forget(&self, id: &DataplaneId) -> Result<()>;
 
     /// Puts a machine's row in the place of what it said before it started anew: assignments that were
-    /// sealed to its old key go with that.
+    /// sealed to its old key go with that. A row with the same key stays as it is.
     async fn enrol(&self, row: &Enrolment) -> Result<()>;
 
     /// What a machine said of itself, and what it is assigned to.

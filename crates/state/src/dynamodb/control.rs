@@ -154,7 +154,13 @@ impl ControlState for DynamoDbControl {
     }
 
     async fn enrol(&self, row: &Enrolment) -> Result<()> {
-        let decide = |_: Option<&Item>| Ok(Step::Write(enrolment_item(row)?, Vec::new(), ()));
+        let decide = |found: Option<&Item>| {
+            let known = found.map(Item::body::<Enrolment>).transpose()?;
+            if known.is_some_and(|known| known.public_key == row.public_key) {
+                return Ok(Step::Keep(()));
+            }
+            Ok(Step::Write(enrolment_item(row)?, Vec::new(), ()))
+        };
         self.table.modify(&enrolment(&row.machine), decide).await
     }
 

@@ -99,13 +99,17 @@ impl Generator {
     fn step(&mut self) -> MemberStep {
         let machine = MachineId(format!("i-{}", self.dice.below(FEW)));
         let number = self.dice.below(FEW) as u32;
-        match self.dice.below(4) {
+        match self.dice.below(5) {
             0 => MemberStep::Raise { from: number },
             1 => MemberStep::Launched { number, machine },
             2 => MemberStep::Seen {
                 machine,
                 private: Some(IpAddr::from(Ipv4Addr::from(number))),
                 public: None,
+            },
+            3 => MemberStep::Missing {
+                machine,
+                now: self.now(),
             },
             _ => MemberStep::Replace {
                 machine: self.dice.chance(2, 3).then_some(machine),

@@ -1,10 +1,10 @@
-//! The model-based suite that every backend of [`TransferState`] passes.
+//! The model-based suite that every backend of [`TransferState`](crate::TransferState) passes.
 //!
 //! Random operations of several holders, with stale and forged leases, repetitions at once and
 //! late, and reopened handles, go to the backend and to a reference model in plain Rust
-//! ([`model`]). Every reply and every kind of error must be the model's. From time to time, and at
+//! (`model.rs`). Every reply and every kind of error must be the model's. From time to time, and at
 //! the end, all rows are read and checked against the model and against invariants that need no
-//! model ([`audit`]). A run is a function of its seed, which every violation names.
+//! model (`audit.rs`). A run is a function of its seed, which every violation names.
 
 mod audit;
 pub mod control;

@@ -1,18 +1,21 @@
 //! Assign: tells the machines of a dataplane what to do for a transfer, each sealed to the key that it made
 //! when it started; and dismisses them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures::future::join_all;
 use skyhaul_compute::Compute;
 use skyhaul_engine::StepEnd;
 use skyhaul_gateway::assignment::seal;
 use skyhaul_gateway::config::Config;
-use skyhaul_model::machine::MachineId;
+use skyhaul_model::machine::{DataplaneId, MachineId};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
-use skyhaul_state::control::{ControlState, DataplaneRow, EnrolmentChange, MemberRole, MemberRow};
+use skyhaul_state::control::{
+    ControlState, DataplaneChange, DataplaneRow, EnrolmentChange, MemberRole, MemberRow,
+};
 
-use super::{Regions, Secrets};
+use super::provision::{active, load};
+use super::{Regions, Vault, secrets};
 use crate::formation::{Standing, configure};
 
 /// What the machines of a transfer have in common.
@@ -20,8 +23,6 @@ use crate::formation::{Standing, configure};
 pub struct Assignment<'a> {
     /// The transfer.
     pub transfer: &'a TransferId,
-    /// Its secrets.
-    pub secrets: &'a Secrets,
     /// What every gateway's configuration is made from; names, peers, ways and secrets are filled in.
     pub base: &'a Config,
     /// The region that each destination is in, by its index.
@@ -62,32 +63,70 @@ fn standings(row: &DataplaneRow, sites: &[String]) -> Result<Vec<Standing>> {
     Ok(all)
 }
 
-/// One pass: assigns each machine that has told of itself and is not assigned yet, or to something else.
-/// `More` while some have not: call again after some seconds.
+/// The row of a dataplane that a transfer uses.
+async fn bound(
+    control: &dyn ControlState,
+    id: &DataplaneId,
+    transfer: &TransferId,
+) -> Result<DataplaneRow> {
+    let row = active(load(control, id).await?)?;
+    if row.transfers.contains(transfer) {
+        return Ok(row);
+    }
+    let message = format!("the dataplane does not work for transfer {transfer} any more");
+    Err(Error::control(ErrorKind::Interrupted, message).object(id.as_str()))
+}
+
+/// One pass: assigns each machine that has told of itself and is not assigned yet. `More` while some have
+/// not: call again after some seconds.
+///
+/// Fails with `Interrupted` if the transfer is not bound to the dataplane (any more).
 pub async fn assign(
     control: &dyn ControlState,
     regions: &Regions,
+    vault: &dyn Vault,
+    id: &DataplaneId,
+    assignment: &Assignment<'_>,
+) -> Result<StepEnd> {
+    let row = bound(control, id, assignment.transfer).await?;
+    let end = pass(control, regions, vault, &row, assignment).await;
+    // Whoever released the transfer meanwhile has dismissed those who were assigned by then.
+    let still = bound(control, id, assignment.transfer).await;
+    if matches!(&still, Err(error) if error.kind == ErrorKind::Interrupted) {
+        dismiss(control, regions, &row, assignment.transfer).await?;
+    }
+    still.and(end)
+}
+
+async fn pass(
+    control: &dyn ControlState,
+    regions: &Regions,
+    vault: &dyn Vault,
     row: &DataplaneRow,
     assignment: &Assignment<'_>,
 ) -> Result<StepEnd> {
+    let secrets = secrets(control, vault, assignment.transfer).await?;
     let base = Config {
         transfer: assignment.transfer.clone(),
-        membership: assignment.secrets.membership.reveal().to_string(),
-        data: Some(assignment.secrets.data.reveal().to_string()),
+        membership: secrets.membership.reveal().to_string(),
+        data: Some(secrets.data.reveal().to_string()),
         ..assignment.base.clone()
     };
     let standings = standings(row, assignment.sites)?;
     let configs = configure(&base, &standings, assignment.connections, assignment.listen);
-    let each = configs.iter().map(|config| {
-        let member = row
-            .members
-            .iter()
-            .find(|member| member.plan.name.as_str() == config.name);
+    let port = assignment.listen.port();
+    let each = configs.into_iter().map(|config| {
+        let named = |member: &&MemberRow| member.plan.name.as_str() == config.name;
+        let member = row.members.iter().find(named);
         async move {
-            match member {
-                Some(member) => one(control, regions, row, (member, config)).await,
-                None => Ok(StepEnd::Done),
-            }
+            let Some(member) = member else {
+                return Ok(StepEnd::Done);
+            };
+            let config = Config {
+                announce: announced(row, member).map(|address| SocketAddr::new(address, port)),
+                ..config
+            };
+            one(control, regions, row, (member, &config)).await
         }
     });
     let mut end = StepEnd::Done;
@@ -97,6 +136,16 @@ pub async fn assign(
         }
     }
     Ok(end)
+}
+
+/// Where a member can be reached by all others: inside their network, if that is one.
+fn announced(row: &DataplaneRow, member: &MemberRow) -> Option<IpAddr> {
+    let mut regions = row.members.iter().map(|other| &other.plan.region);
+    if regions.all(|region| *region == member.plan.region) {
+        member.private_address
+    } else {
+        member.public_address.or(member.private_address)
+    }
 }
 
 /// A member's machine, and what its provider calls it.
@@ -143,8 +192,26 @@ async fn one(
     }
 }
 
+/// Ends a transfer's use of a dataplane: nothing of it is left with its machines, whoever assigns meanwhile.
+/// The row after it.
+///
+/// Dismissed first, for what is not bound any more is not looked at again if this is cut short; and once
+/// more, for whoever assigned in between found the transfer still bound.
+pub async fn release(
+    control: &dyn ControlState,
+    regions: &Regions,
+    row: &DataplaneRow,
+    transfer: &TransferId,
+) -> Result<DataplaneRow> {
+    dismiss(control, regions, row, transfer).await?;
+    let change = DataplaneChange::Release(transfer.clone());
+    let row = control.change(&row.id, &change).await?;
+    dismiss(control, regions, &row, transfer).await?;
+    Ok(row)
+}
+
 /// Dismisses the machines of a dataplane from a transfer, and forgets its secrets.
-pub async fn dismiss(
+async fn dismiss(
     control: &dyn ControlState,
     regions: &Regions,
     row: &DataplaneRow,

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use skyhaul_compute::Compute;
 use skyhaul_model::{Error, ErrorKind, Result};
 
-pub use assign::{Assignment, assign, dismiss};
+pub use assign::{Assignment, assign, release};
 pub use provision::{Boot, Provisioned, provision};
 pub use reap::{Action, Reaped, Transfers, reap};
 pub use secrets::{Secrets, Vault, secrets};

@@ -1,10 +1,12 @@
 //! Provision: a machine for each member of a dataplane, reachable from all others.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use futures::stream::{self, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
 use skyhaul_compute::{Compute, Launch, Launched};
-use skyhaul_model::machine::{DataplaneId, Machine, MachineState};
+use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberRow,
@@ -15,6 +17,9 @@ use super::Regions;
 
 /// Launches under way at once: a provider bounds how many are begun in a second.
 const LAUNCHES: usize = 16;
+
+/// A machine of which its provider told nothing for so long is no more.
+const GONE: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a member's machine is started with. The same for the same member and generation, whenever it is
 /// asked: a launch that is sent again with something else is refused.
@@ -38,25 +43,16 @@ pub async fn provision(
     regions: &Regions,
     boot: Boot<'_>,
     id: &DataplaneId,
+    now: Timestamp,
 ) -> Result<Provisioned> {
-    let row = control.dataplane(id).await?.ok_or_else(|| {
-        Error::control(ErrorKind::NotFound, "no such dataplane").object(id.as_str())
-    })?;
-    let row = find(control, regions, boot, active(row)?).await?;
+    let row = active(load(control, id).await?)?;
+    let row = find(control, regions, boot, row).await?;
     if let Some(member) = exhausted(&row) {
         return Err(no_machine(&row, member));
     }
     let machines = describe(regions, &row).await?;
-    let row = note(control, row, &machines).await?;
-    let addresses: BTreeSet<_> = row
-        .members
-        .iter()
-        .flat_map(|member| [member.private_address, member.public_address])
-        .flatten()
-        .collect();
-    for compute in used(regions, &row)?.into_values() {
-        compute.firewall(id, Some(&addresses)).await?;
-    }
+    note(control, regions, row, &machines, now).await?;
+    let row = open(control, regions, id).await?;
     let runs = |member: &MemberRow| {
         member.status == MemberStatus::Launched
             && member.private_address.is_some()
@@ -72,8 +68,41 @@ pub async fn provision(
     })
 }
 
+/// Lets members reach each other. Others may note more machines meanwhile: what was said last is what the row
+/// says afterwards.
+async fn open(
+    control: &dyn ControlState,
+    regions: &Regions,
+    id: &DataplaneId,
+) -> Result<DataplaneRow> {
+    let mut row = active(load(control, id).await?)?;
+    loop {
+        let from = addresses(&row);
+        for region in used(&row) {
+            regions.of(region)?.firewall(id, Some(&from)).await?;
+        }
+        row = active(load(control, id).await?)?;
+        if addresses(&row) == from {
+            return Ok(row);
+        }
+    }
+}
+
+fn addresses(row: &DataplaneRow) -> BTreeSet<IpAddr> {
+    let members = row.members.iter();
+    let each = members.flat_map(|member| [member.private_address, member.public_address]);
+    each.flatten().collect()
+}
+
+pub(super) async fn load(control: &dyn ControlState, id: &DataplaneId) -> Result<DataplaneRow> {
+    control
+        .dataplane(id)
+        .await?
+        .ok_or_else(|| Error::control(ErrorKind::NotFound, "no such dataplane").object(id.as_str()))
+}
+
 /// The row, if its dataplane is active.
-fn active(row: DataplaneRow) -> Result<DataplaneRow> {
+pub(super) fn active(row: DataplaneRow) -> Result<DataplaneRow> {
     if row.status == DataplaneStatus::Active {
         return Ok(row);
     }
@@ -81,18 +110,16 @@ fn active(row: DataplaneRow) -> Result<DataplaneRow> {
     Err(Error::control(ErrorKind::Interrupted, message).object(row.id.as_str()))
 }
 
-/// The regions of a dataplane's members.
-pub(super) fn used<'a>(
-    regions: &'a Regions,
-    row: &'a DataplaneRow,
-) -> Result<BTreeMap<&'a str, &'a dyn Compute>> {
-    let names = row.members.iter().map(|member| member.plan.region.as_str());
-    names.map(|name| Ok((name, regions.of(name)?))).collect()
+/// The names of the regions of a dataplane's members.
+pub(super) fn used(row: &DataplaneRow) -> BTreeSet<&str> {
+    let members = row.members.iter();
+    members.map(|member| member.plan.region.as_str()).collect()
 }
 
 async fn describe(regions: &Regions, row: &DataplaneRow) -> Result<Vec<Machine>> {
     let mut all = Vec::new();
-    for compute in used(regions, row)?.into_values() {
+    for region in used(row) {
+        let compute: &dyn Compute = regions.of(region)?;
         all.extend(compute.describe(Some(&row.id)).await?);
     }
     Ok(all)
@@ -113,8 +140,7 @@ fn no_machine(row: &DataplaneRow, member: &MemberRow) -> Error {
     );
     Error::control(ErrorKind::Full, message)
         .object(row.id.as_str())
-        .hint("allow other types or zones, or try again later")
-        .retryable(true)
+        .hint("allow other types or zones, or begin anew later")
 }
 
 /// What a step of a member is, for the state.
@@ -179,13 +205,17 @@ async fn find(
         let noted = DataplaneChange::Members(steps);
         let after = control.change(&row.id, &noted).await?;
         // The dataplane goes, or another machine took the place: nobody else may know of these.
-        machines.retain(|(machine, intent)| !after.owns(machine, intent));
         for (machine, intent) in machines {
-            tracing::warn!(%machine, %intent, "a machine came too late and is ended");
-            let member = after.member(&intent.member);
-            if let Some(member) = member {
-                let compute = regions.of(&member.plan.region)?;
-                compute.terminate(&[machine]).await?;
+            let Some(member) = after.member(&intent.member) else {
+                continue;
+            };
+            let is_taken = after.status == DataplaneStatus::Active
+                && member.machine.as_ref() == Some(&machine);
+            if !is_taken {
+                tracing::warn!(%machine, %intent, "a machine came too late and is ended");
+                if let Err(error) = end(control, regions, &member.plan.region, &machine).await {
+                    failed = Some(error);
+                }
             }
         }
         if let Some(error) = failed {
@@ -193,6 +223,18 @@ async fn find(
         }
         row = active(after)?;
     }
+}
+
+/// Ends one machine, and forgets what it said of itself.
+pub(super) async fn end(
+    control: &dyn ControlState,
+    regions: &Regions,
+    region: &str,
+    machine: &MachineId,
+) -> Result<()> {
+    let compute = regions.of(region)?;
+    compute.terminate(std::slice::from_ref(machine)).await?;
+    control.strike(&compute.identity(machine)).await
 }
 
 /// Tries a member's offer.
@@ -217,21 +259,36 @@ async fn launch(
 /// Notes where machines can be reached, and looks for others in the place of those that have ended.
 async fn note(
     control: &dyn ControlState,
+    regions: &Regions,
     row: DataplaneRow,
     machines: &[Machine],
+    now: Timestamp,
 ) -> Result<DataplaneRow> {
     let mut changes = Vec::new();
     for member in &row.members {
-        let found = machines
-            .iter()
-            .find(|machine| Some(&machine.id) == member.machine.as_ref());
-        // One that is not told of may be too new: it is not lost for that.
-        let Some(machine) = found else { continue };
+        let Some(id) = &member.machine else { continue };
+        let found = machines.iter().find(|machine| machine.id == *id);
+        let Some(machine) = found else {
+            // One that is not told of may be too new. One that was not for long is no more.
+            let gone = member
+                .missing_since
+                .is_some_and(|since| now.duration_since(since) >= GONE);
+            let machine = id.clone();
+            changes.push(step(
+                member,
+                if gone {
+                    lost(control, regions, member, id).await?
+                } else {
+                    MemberStep::Missing { machine, now }
+                },
+            ));
+            continue;
+        };
         if machine.state >= MachineState::Ending {
-            let machine = member.machine.clone();
-            changes.push(step(member, MemberStep::Replace { machine }));
-        } else if (member.private_address, member.public_address)
-            != (machine.private_address, machine.public_address)
+            changes.push(step(member, lost(control, regions, member, id).await?));
+        } else if member.missing_since.is_some()
+            || (member.private_address, member.public_address)
+                != (machine.private_address, machine.public_address)
         {
             let seen = MemberStep::Seen {
                 machine: machine.id.clone(),
@@ -242,6 +299,19 @@ async fn note(
         }
     }
     change(control, row, changes).await
+}
+
+/// What becomes of a member whose machine is lost. Ended once more, should it only be out of sight.
+async fn lost(
+    control: &dyn ControlState,
+    regions: &Regions,
+    member: &MemberRow,
+    machine: &MachineId,
+) -> Result<MemberStep> {
+    end(control, regions, &member.plan.region, machine).await?;
+    Ok(MemberStep::Replace {
+        machine: Some(machine.clone()),
+    })
 }
 
 /// Makes steps of members. The row after them, if the dataplane is still active.

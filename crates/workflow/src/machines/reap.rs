@@ -14,8 +14,8 @@ use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Sightings,
 };
 
-use super::provision::used;
-use super::{Regions, teardown};
+use super::provision::{end, used};
+use super::{Regions, release, teardown};
 
 /// A machine of which no row knows is ended when it was seen twice, so long apart.
 const TWICE: SignedDuration = SignedDuration::from_mins(5);
@@ -87,7 +87,8 @@ pub async fn reap(
     }
     let rows = control.dataplanes().await?;
     let before = control.sightings().await?;
-    let seen = ended_machines(regions, &rows, &machines, (&before, now), &mut reaped).await;
+    let places = (control, regions);
+    let seen = ended_machines(places, &rows, &machines, (&before, now), &mut reaped).await;
     if seen != before {
         control.set_sightings(&seen).await?;
     }
@@ -101,7 +102,7 @@ pub async fn reap(
 
 /// Ends machines that belong to nothing. What was seen once, for the next pass.
 async fn ended_machines(
-    regions: &Regions,
+    (control, regions): (&dyn ControlState, &Regions),
     rows: &[DataplaneRow],
     machines: &[(&str, Vec<Machine>)],
     (before, now): (&Sightings, Timestamp),
@@ -134,11 +135,7 @@ async fn ended_machines(
                     "no dataplane knows it".to_owned()
                 }
             };
-            let ended = match regions.of(region) {
-                Ok(compute) => compute.terminate(std::slice::from_ref(&machine.id)).await,
-                Err(error) => Err(error),
-            };
-            match ended {
+            match end(control, regions, region, &machine.id).await {
                 Ok(()) => reaped.actions.push(Action::Terminated {
                     machine: machine.id.clone(),
                     region: (*region).to_owned(),
@@ -190,9 +187,7 @@ async fn dataplane(
     if row.status == DataplaneStatus::Active {
         for transfer in row.transfers.clone() {
             if transfers.has_ended(&transfer).await? {
-                row = control
-                    .change(&id, &DataplaneChange::Release(transfer.clone()))
-                    .await?;
+                row = release(control, regions, &row, &transfer).await?;
                 reaped.actions.push(Action::Released {
                     dataplane: id.clone(),
                     transfer,
@@ -222,8 +217,8 @@ async fn dataplane(
         DataplaneStatus::Ended => {
             let since = row.ended.map(|at| now.duration_since(at));
             if since.is_some_and(|since| since < LATE) {
-                for compute in used(regions, &row)?.into_values() {
-                    compute.firewall(&id, None).await?;
+                for region in used(&row) {
+                    regions.of(region)?.firewall(&id, None).await?;
                 }
             }
             if since.is_some_and(|since| since >= FORGET) {

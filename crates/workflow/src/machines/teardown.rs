@@ -28,8 +28,12 @@ pub async fn teardown(
     }
     let (mut end, mut failed) = (StepEnd::Done, None);
     // One region that fails does not keep the machines of another alive.
-    for (region, compute) in provision::used(regions, &row)? {
-        match end_region(control, compute, &row, region).await {
+    for region in provision::used(&row) {
+        let ended = match regions.of(region) {
+            Ok(compute) => end_region(control, compute, &row, region).await,
+            Err(error) => Err(error),
+        };
+        match ended {
             Ok(StepEnd::Done) => {}
             Ok(StepEnd::More) => end = StepEnd::More,
             Err(error) => failed = Some(error),

@@ -46,6 +46,7 @@ fn base() -> Config {
         name: String::new(),
         transfer: TransferId::generate(),
         listen: None,
+        announce: None,
         membership: String::new(),
         data: None,
         state: StateConfig::Table(TableConfig {
@@ -110,9 +111,14 @@ async fn known(world: &World, vault: &Turning) -> Secrets {
 async fn each_machine_is_told_its_own_part_and_can_open_no_others() {
     let (world, vault) = (World::new(1).await, Turning::default());
     let row = world.provisioned().await;
+    world.rows().drop_secrets(&world.transfer).await.unwrap();
     let secrets = known(&world, &vault).await;
     let sites = ["there".to_owned()];
-    let assign = async || world.assign(&row, &secrets, &base(), &sites).await;
+    let assign = async || world.assign(&vault, &base(), &sites).await;
+    for member in &row.members {
+        let machine = World::identity(member);
+        world.rows().strike(&machine).await.unwrap();
+    }
     // None has told of itself.
     assert_eq!(assign().await.unwrap(), StepEnd::More);
     let keys = start(&world, &row).await;
@@ -123,6 +129,11 @@ async fn each_machine_is_told_its_own_part_and_can_open_no_others() {
     assert_eq!(ways, [["dst-1"], ["dst-2"]]);
     assert_eq!(source.routes[0].destinations, [0]);
     let destination = opened(&world, &row, &keys, "dst-1").await.unwrap();
+    // Members are in two regions: what they tell of themselves is their address outside.
+    let member = row.member(&"dst-1".parse().unwrap()).unwrap();
+    let announced = destination.announce.unwrap();
+    assert_eq!(Some(announced.ip()), member.public_address);
+    assert_eq!(announced.port(), 8443);
     assert!(destination.listen.is_some() && destination.routes.is_empty());
     let secret = secrets.data.reveal().to_string();
     assert_eq!(
@@ -140,10 +151,10 @@ async fn each_machine_is_told_its_own_part_and_can_open_no_others() {
 async fn who_is_assigned_stays_so_and_who_starts_anew_is_assigned_anew() {
     let (world, vault) = (World::new(1).await, Turning::default());
     let row = world.provisioned().await;
-    let secrets = known(&world, &vault).await;
+    world.rows().drop_secrets(&world.transfer).await.unwrap();
     let sites = ["there".to_owned()];
     let mut keys = start(&world, &row).await;
-    let assign = async || world.assign(&row, &secrets, &base(), &sites).await.unwrap();
+    let assign = async || world.assign(&vault, &base(), &sites).await.unwrap();
     assert_eq!(assign().await, StepEnd::Done);
     let machine = World::identity(&row.members[0]);
     let before = world.rows().enrolment(&machine).await.unwrap();
@@ -158,7 +169,7 @@ async fn who_is_assigned_stays_so_and_who_starts_anew_is_assigned_anew() {
     opened(&world, &row, &keys, "src-1").await.unwrap();
     // Dismissed, they know nothing any more, and nor does the state; also the second time.
     for _ in 0..2 {
-        world.dismiss(&row).await.unwrap();
+        world.release(&row).await.unwrap();
         let after = world.rows().enrolment(&machine).await.unwrap().unwrap();
         assert!(after.assignments.is_empty());
         let kept = world.rows().secrets(&world.transfer).await.unwrap();
@@ -170,13 +181,10 @@ async fn who_is_assigned_stays_so_and_who_starts_anew_is_assigned_anew() {
 async fn what_cannot_work_is_refused() {
     let (world, vault) = (World::new(1).await, Turning::default());
     let row = world.provisioned().await;
-    let secrets = known(&world, &vault).await;
+    world.rows().drop_secrets(&world.transfer).await.unwrap();
     start(&world, &row).await;
     let nowhere = ["there".to_owned(), "nowhere".to_owned()];
-    let error = world
-        .assign(&row, &secrets, &base(), &nowhere)
-        .await
-        .unwrap_err();
+    let error = world.assign(&vault, &base(), &nowhere).await.unwrap_err();
     assert!(error.to_string().contains("nowhere"), "{error}");
     // A machine that says it was launched for something else gets nothing.
     let machine = World::identity(&row.members[0]);
@@ -184,10 +192,7 @@ async fn what_cannot_work_is_refused() {
     let enrolment = Enrolment::new(&*machine, other, vec![1; 32]);
     world.rows().enrol(&enrolment).await.unwrap();
     let sites = ["there".to_owned()];
-    let error = world
-        .assign(&row, &secrets, &base(), &sites)
-        .await
-        .unwrap_err();
+    let error = world.assign(&vault, &base(), &sites).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
     let found = world.rows().enrolment(&machine).await.unwrap().unwrap();
     assert!(found.assignments.is_empty());
@@ -222,4 +227,33 @@ async fn secrets_are_made_once_and_kept_wrapped() {
     world.rows().keep_secrets(&other, &wrapped).await.unwrap();
     let refused = secrets(world.control(), &vault, &other).await;
     assert_eq!(refused.unwrap_err().kind, ErrorKind::AccessDenied);
+}
+
+#[tokio::test]
+async fn who_is_released_while_somebody_assigns_is_dismissed() {
+    let seed = skyhaul_tests::seed();
+    let mut refused = 0;
+    for round in 0..100 {
+        let (world, vault) = (
+            World::new(seed.wrapping_add(round)).await,
+            Turning::default(),
+        );
+        let row = world.provisioned().await;
+        world.rows().drop_secrets(&world.transfer).await.unwrap();
+        start(&world, &row).await;
+        let (base, sites) = (base(), ["there".to_owned()]);
+        let assigning = world.assign(&vault, &base, &sites);
+        let (assigned, released) = futures::join!(assigning, world.release(&row));
+        released.unwrap();
+        refused += u32::from(assigned.is_err());
+        for member in &row.members {
+            let machine = World::identity(member);
+            let enrolment = world.rows().enrolment(&machine).await.unwrap().unwrap();
+            assert!(enrolment.assignments.is_empty(), "{enrolment:?}");
+        }
+        assert_eq!(world.rows().secrets(&world.transfer).await.unwrap(), None);
+        let error = world.assign(&vault, &base, &sites).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Interrupted);
+    }
+    assert!((5..95).contains(&refused), "{refused} of 100 were refused");
 }

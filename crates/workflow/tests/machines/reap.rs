@@ -3,7 +3,7 @@
 use skyhaul_compute::simulated::Fault;
 use skyhaul_model::TransferId;
 use skyhaul_model::machine::{DataplaneId, IntentId};
-use skyhaul_state::control::{DataplaneChange, DataplaneStatus};
+use skyhaul_state::control::{DataplaneChange, DataplaneStatus, EnrolmentChange};
 use skyhaul_workflow::machines::Action;
 
 use super::world::{World, minute};
@@ -120,4 +120,24 @@ async fn what_ended_long_ago_is_forgotten() {
     world.reap(minute(week + 2)).await.unwrap();
     assert!(world.row().await.is_none());
     world.assert_gone().await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_released_takes_its_secrets_and_assignments_along() {
+    let world = World::with(1, Some(15)).await;
+    let row = world.provisioned().await;
+    let machine = World::identity(&row.members[0]);
+    let assign = EnrolmentChange::Assign {
+        public_key: vec![1; 32].into(),
+        transfer: world.transfer.clone(),
+        sealed: vec![7].into(),
+    };
+    let rows = world.rows();
+    rows.change_enrolment(&machine, &assign).await.unwrap();
+    world.transfer_ends();
+    world.reap(minute(0)).await.unwrap();
+    let enrolment = rows.enrolment(&machine).await.unwrap().unwrap();
+    assert!(enrolment.assignments.is_empty());
+    assert_eq!(rows.secrets(&world.transfer).await.unwrap(), None);
+    world.assert_whole().await;
 }

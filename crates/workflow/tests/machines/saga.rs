@@ -178,12 +178,12 @@ async fn another_offer_is_tried_where_there_is_no_capacity() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_had_it_is_told_and_can_be_tried_again() {
+async fn where_nothing_can_be_had_it_is_told() {
     let world = World::new(1).await;
     world.there.offer(FIRST, false);
     world.there.offer(SECOND, false);
     let error = world.provision().await.unwrap_err();
-    assert_eq!((error.kind, error.retryable), (ErrorKind::Full, true));
+    assert_eq!((error.kind, error.retryable), (ErrorKind::Full, false));
     let text = error.to_string();
     assert!(text.contains("dst-1") && text.contains(SECOND), "{text}");
     world.torn_down().await;
@@ -200,6 +200,9 @@ async fn a_lost_machine_is_replaced_under_its_name() {
     world.assert_whole().await;
     assert_eq!(after.members[1].generation, 2);
     assert_ne!(after.members[1].machine, Some(lost));
+    // What it said of itself is gone with it.
+    let machine = World::identity(&before.members[1]);
+    assert_eq!(world.rows().enrolment(&machine).await.unwrap(), None);
     assert_eq!(after.members[0], before.members[0]);
 }
 
@@ -238,4 +241,36 @@ async fn a_region_that_cannot_be_reached_keeps_no_machine_of_another() {
     world.change(DataplaneChange::End).await;
     world.torn_down().await;
     world.assert_gone().await;
+}
+
+#[tokio::test]
+async fn a_machine_of_which_nothing_is_told_for_long_is_replaced() {
+    let world = World::new(1).await;
+    let before = world.provisioned().await;
+    let lost = before.members[1].machine.clone().unwrap();
+    world.here.vanish(&lost);
+    for at in [0, 4] {
+        let pass = world.provision_at(minute(at)).await.unwrap();
+        assert!(
+            matches!(pass, Provisioned::More(_)),
+            "minute {at}: {pass:?}"
+        );
+    }
+    let Provisioned::More(_) = world.provision_at(minute(6)).await.unwrap() else {
+        panic!("the new machine was there at once");
+    };
+    let after = world.provisioned().await;
+    assert_eq!(after.members[1].generation, 2);
+    world.assert_whole().await;
+}
+
+#[tokio::test]
+async fn one_region_that_is_gone_does_not_keep_another_alive() {
+    let mut world = World::new(1).await;
+    world.provisioned().await;
+    world.undeploy("here");
+    let error = world.teardown().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+    assert!(world.there.alive().is_empty());
+    assert_eq!(world.there.rules(&world.id), None);
 }

@@ -20,7 +20,7 @@ use skyhaul_state::control::{
     MemberPlan, MemberRole, MemberRow, MemoryControl, NewDataplane, Sightings,
 };
 use skyhaul_workflow::machines::{
-    Assignment, Provisioned, Reaped, Regions, Secrets, Transfers, assign, dismiss, provision, reap,
+    Assignment, Provisioned, Reaped, Regions, Transfers, Vault, assign, provision, reap, release,
     teardown,
 };
 
@@ -267,16 +267,30 @@ impl World {
 
     /// One pass of provisioning.
     pub(crate) async fn provision(&self) -> Result<Provisioned> {
+        self.provision_at(minute(0)).await
+    }
+
+    pub(crate) async fn provision_at(&self, now: Timestamp) -> Result<Provisioned> {
         let boot = |row: &DataplaneRow, member: &MemberRow| {
             format!("boot {} {}", row.id, member.plan.name)
         };
-        provision(&self.control, &self.regions, &boot, &self.id).await
+        provision(&self.control, &self.regions, &boot, &self.id, now).await
     }
 
     /// Provisions until all is there, whatever fails on the way.
     pub(crate) async fn provisioned(&self) -> DataplaneRow {
         for _ in 0..PASSES {
             if let Ok(Provisioned::Ready(row)) = self.provision().await {
+                for member in &row.members {
+                    let (machine, intent) = (Self::identity(member), member.intent(&row.id));
+                    let enrolment = Enrolment::new(machine, intent, vec![1; 32]);
+                    self.rows().enrol(&enrolment).await.unwrap();
+                }
+                let secrets = vec![1].into();
+                self.rows()
+                    .keep_secrets(&self.transfer, &secrets)
+                    .await
+                    .unwrap();
                 return row;
             }
         }
@@ -302,24 +316,22 @@ impl World {
     /// One pass of telling the machines what to do, where the destinations are in `sites`.
     pub(crate) async fn assign(
         &self,
-        row: &DataplaneRow,
-        secrets: &Secrets,
+        vault: &dyn Vault,
         base: &Config,
         sites: &[String],
     ) -> Result<StepEnd> {
         let assignment = Assignment {
             transfer: &self.transfer,
-            secrets,
             base,
             sites,
             connections: 32,
             listen: ([0, 0, 0, 0], 8443).into(),
         };
-        assign(&self.control, &self.regions, row, &assignment).await
+        assign(&self.control, &self.regions, vault, &self.id, &assignment).await
     }
 
-    pub(crate) async fn dismiss(&self, row: &DataplaneRow) -> Result<()> {
-        dismiss(&self.control, &self.regions, row, &self.transfer).await
+    pub(crate) async fn release(&self, row: &DataplaneRow) -> Result<DataplaneRow> {
+        release(&self.control, &self.regions, row, &self.transfer).await
     }
 
     pub(crate) async fn teardown(&self) -> Result<StepEnd> {
@@ -338,6 +350,11 @@ impl World {
 
     pub(crate) async fn reap(&self, now: Timestamp) -> Result<Reaped> {
         reap(&self.control, &self.regions, &self.over, now).await
+    }
+
+    /// A region is removed from the deployment.
+    pub(crate) fn undeploy(&mut self, region: &str) {
+        self.regions.0.remove(region);
     }
 
     /// The transfer that the dataplane was made for ends.
@@ -381,6 +398,15 @@ impl World {
             assert_eq!(region.rules(&self.id), None);
         }
         let row = self.row().await;
-        assert!(row.is_none_or(|row| row.status == DataplaneStatus::Ended));
+        if let Some(row) = &row {
+            assert_eq!(row.status, DataplaneStatus::Ended);
+            for member in &row.members {
+                let enrolment = member.machine.is_some().then(|| Self::identity(member));
+                if let Some(machine) = enrolment {
+                    assert_eq!(self.rows().enrolment(&machine).await.unwrap(), None);
+                }
+            }
+        }
+        assert_eq!(self.rows().secrets(&self.transfer).await.unwrap(), None);
     }
 }
