@@ -12,7 +12,7 @@ use crate::{
     UploadStatus,
 };
 
-/// A call of [`TransferState`](crate::TransferState), with its arguments in the trait's order.
+/// A call of [`TransferState`], with its arguments in the trait's order.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "each is the trait's method of its name")]

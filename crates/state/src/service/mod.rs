@@ -1,5 +1,5 @@
 //! The state as a service, so that several processes share one backend: a server that wraps any
-//! [`TransferState`] and a client that is one.
+//! [`TransferState`](crate::TransferState) and a client that is one.
 //!
 //! One call is one `POST` of an [`Operation`] as JSON to [`PATH`], answered by a [`Reply`] or the
 //! backend's error. Who calls shows a [`Token`]. A call that changes something has a number of its

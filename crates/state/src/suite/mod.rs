@@ -1,4 +1,4 @@
-//! The model-based suite that every backend of [`TransferState`](crate::TransferState) passes.
+//! The model-based suite that every backend of [`TransferState`] passes.
 //!
 //! Random operations of several holders, with stale and forged leases, repetitions at once and
 //! late, and reopened handles, go to the backend and to a reference model in plain Rust
