@@ -1,5 +1,6 @@
-//! What outlives a transfer: dataplanes with the launches of their members, and what the reaper saw. A
-//! table of its own, of which gateways read nothing but their dataplane's row.
+//! What outlives a transfer, or is none of a gateway's business: dataplanes with the launches of their
+//! members, what machines say of themselves and are assigned to, wrapped secrets, what the reaper saw. A table
+//! of its own, of which machines read and write nothing but their own row.
 
 mod dataplane;
 mod enrolment;
@@ -76,7 +77,9 @@ pub trait ControlState: Debug + Send + Sync {
     async fn set_sightings(&self, seen: &Sightings) -> Result<()>;
 }
 
-pub(crate) fn no_dataplane(id: &DataplaneId) -> Error {
+/// The error of a dataplane that is not there.
+#[must_use]
+pub fn no_dataplane(id: &DataplaneId) -> Error {
     Error::control(ErrorKind::NotFound, "no such dataplane")
         .object(id.as_str())
         .hint("`skyhaul dataplane list` lists them")

@@ -13,14 +13,16 @@
 use async_trait::async_trait;
 use aws_types::SdkConfig;
 use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use skyhaul_model::machine::DataplaneId;
-use skyhaul_model::{Result, TransferId};
+use skyhaul_model::{Error, Result, TransferId};
 
 use super::item::{BODY, EXPIRES, Item, bytes, expires};
 use super::key::Key;
 use super::table::{Query, Table};
 use super::versioned::Step;
-use super::{Consumed, create, expression, open, pack};
+use super::{create, expression, open, pack};
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
     Sightings, may_forget, no_dataplane, no_enrolment, other_words,
@@ -55,10 +57,6 @@ fn enrolment(machine: &str) -> Key {
     }
 }
 
-fn enrolment_item(row: &Enrolment) -> Result<Item> {
-    Ok(Item::new(&enrolment(&row.machine)).with(BODY, bytes(pack::json(row)?)))
-}
-
 fn secrets(transfer: &TransferId) -> Key {
     Key {
         partition: "secrets".to_owned(),
@@ -72,8 +70,8 @@ fn wrapped(found: &Item) -> Result<Bytes> {
     Ok(Bytes::copy_from_slice(bytes))
 }
 
-fn item(row: &DataplaneRow) -> Result<Item> {
-    Ok(Item::new(&key(&row.id)).with(BODY, bytes(pack::json(row)?)))
+fn item<T: Serialize>(key: &Key, row: &T) -> Result<Item> {
+    Ok(Item::new(key).with(BODY, bytes(pack::json(row)?)))
 }
 
 impl DynamoDbControl {
@@ -91,19 +89,40 @@ impl DynamoDbControl {
         create::create(&self.table).await
     }
 
-    /// What the calls of this handle consumed.
-    #[must_use]
-    pub fn consumed(&self) -> Consumed {
-        self.table.meter.read()
+    async fn find<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>> {
+        let found = self.table.get(key).await?;
+        found.as_ref().map(Item::body).transpose()
+    }
+
+    /// Makes a change of a row by its rules; the row after it. What it leaves as it is is not written.
+    async fn alter<T>(
+        &self,
+        key: &Key,
+        missing: impl Fn() -> Error + Send + Sync,
+        apply: impl Fn(&mut T) -> Result<()> + Send + Sync,
+    ) -> Result<T>
+    where
+        T: Clone + PartialEq + Serialize + DeserializeOwned + Send,
+    {
+        let decide = |found: Option<&Item>| {
+            let before: T = found.ok_or_else(&missing)?.body()?;
+            let mut row = before.clone();
+            apply(&mut row)?;
+            if row == before {
+                return Ok(Step::Keep(row));
+            }
+            Ok(Step::Write(item(key, &row)?, Vec::new(), row))
+        };
+        self.table.modify(key, decide).await
     }
 }
 
 #[async_trait]
 impl ControlState for DynamoDbControl {
     async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
-        let row = DataplaneRow::new(new.clone())?;
+        let (row, key) = (DataplaneRow::new(new.clone())?, key(&new.id));
         let decide = |found: Option<&Item>| match found {
-            None => Ok(Step::Write(item(&row)?, Vec::new(), row.clone())),
+            None => Ok(Step::Write(item(&key, &row)?, Vec::new(), row.clone())),
             Some(found) => {
                 let known: DataplaneRow = found.body()?;
                 if known.is_of(new) {
@@ -113,26 +132,16 @@ impl ControlState for DynamoDbControl {
                 }
             }
         };
-        self.table.modify(&key(&new.id), decide).await
+        self.table.modify(&key, decide).await
     }
 
     async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
-        let decide = |found: Option<&Item>| {
-            let found = found.ok_or_else(|| no_dataplane(id))?;
-            let before: DataplaneRow = found.body()?;
-            let mut row = before.clone();
-            row.apply(change)?;
-            if row == before {
-                return Ok(Step::Keep(row));
-            }
-            Ok(Step::Write(item(&row)?, Vec::new(), row))
-        };
-        self.table.modify(&key(id), decide).await
+        let apply = |row: &mut DataplaneRow| row.apply(change);
+        self.alter(&key(id), || no_dataplane(id), apply).await
     }
 
     async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
-        let found = self.table.get(&key(id)).await?;
-        found.as_ref().map(Item::body).transpose()
+        self.find(&key(id)).await
     }
 
     async fn dataplanes(&self) -> Result<Vec<DataplaneRow>> {
@@ -154,33 +163,25 @@ impl ControlState for DynamoDbControl {
     }
 
     async fn enrol(&self, row: &Enrolment) -> Result<()> {
+        let key = enrolment(&row.machine);
         let decide = |found: Option<&Item>| {
             let known = found.map(Item::body::<Enrolment>).transpose()?;
             if known.is_some_and(|known| known.public_key == row.public_key) {
                 return Ok(Step::Keep(()));
             }
-            Ok(Step::Write(enrolment_item(row)?, Vec::new(), ()))
+            Ok(Step::Write(item(&key, row)?, Vec::new(), ()))
         };
-        self.table.modify(&enrolment(&row.machine), decide).await
+        self.table.modify(&key, decide).await
     }
 
     async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
-        let found = self.table.get(&enrolment(machine)).await?;
-        found.as_ref().map(Item::body).transpose()
+        self.find(&enrolment(machine)).await
     }
 
     async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
-        let decide = |found: Option<&Item>| {
-            let found = found.ok_or_else(|| no_enrolment(machine))?;
-            let before: Enrolment = found.body()?;
-            let mut row = before.clone();
-            row.apply(change)?;
-            if row == before {
-                return Ok(Step::Keep(row));
-            }
-            Ok(Step::Write(enrolment_item(&row)?, Vec::new(), row))
-        };
-        self.table.modify(&enrolment(machine), decide).await
+        let apply = |row: &mut Enrolment| row.apply(change);
+        let missing = || no_enrolment(machine);
+        self.alter(&enrolment(machine), missing, apply).await
     }
 
     async fn strike(&self, machine: &str) -> Result<()> {
@@ -209,16 +210,11 @@ impl ControlState for DynamoDbControl {
     }
 
     async fn sightings(&self) -> Result<Sightings> {
-        match self.table.get(&sightings()).await? {
-            Some(found) => found.body(),
-            None => Ok(Sightings::new()),
-        }
+        Ok(self.find(&sightings()).await?.unwrap_or_default())
     }
 
     async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
-        let item = Item::new(&sightings())
-            .with(BODY, bytes(pack::json(seen)?))
-            .with(EXPIRES, expires());
+        let item = item(&sightings(), seen)?.with(EXPIRES, expires());
         self.table
             .put(item, &expression::Expression::default())
             .await?;

@@ -10,7 +10,7 @@ use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberRow,
-    MemberStatus, MemberStep,
+    MemberStatus, MemberStep, no_dataplane,
 };
 
 use super::Regions;
@@ -95,10 +95,8 @@ fn addresses(row: &DataplaneRow) -> BTreeSet<IpAddr> {
 }
 
 pub(super) async fn load(control: &dyn ControlState, id: &DataplaneId) -> Result<DataplaneRow> {
-    control
-        .dataplane(id)
-        .await?
-        .ok_or_else(|| Error::control(ErrorKind::NotFound, "no such dataplane").object(id.as_str()))
+    let row = control.dataplane(id).await?;
+    row.ok_or_else(|| no_dataplane(id))
 }
 
 /// The row, if its dataplane is active.
