@@ -99,10 +99,7 @@ pub fn seal(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::Compress;
     use crate::config::{LimitsConfig, StateConfig, TableConfig};
-    use crate::secret::{DataSecret, MembershipSecret};
-    use crate::wire::header::Cipher;
     use skyhaul_model::machine::DataplaneId;
 
     fn intent(member: &str) -> IntentId {
@@ -114,35 +111,22 @@ mod tests {
     }
 
     fn config(name: &str, transfer: &TransferId) -> Config {
+        let state = StateConfig::Table(TableConfig {
+            name: "state".to_owned(),
+            region: None,
+            endpoint_url: None,
+        });
+        let limits = LimitsConfig {
+            transfers: 1,
+            max_memory: 1,
+            bwlimit: None,
+            attempts: 1,
+            term: 1,
+            drain: 1,
+        };
         Config {
             name: name.to_owned(),
-            transfer: transfer.clone(),
-            listen: None,
-            announce: None,
-            membership: MembershipSecret::generate().reveal().to_string(),
-            data: Some(DataSecret::generate().reveal().to_string()),
-            state: StateConfig::Table(TableConfig {
-                name: "state".to_owned(),
-                region: None,
-                endpoint_url: None,
-            }),
-            segments: None,
-            peers: Vec::new(),
-            connections: 1,
-            routes: Vec::new(),
-            cipher: Cipher::suited(),
-            compress: Compress::None,
-            socket_tls: false,
-            notices: None,
-            limits: LimitsConfig {
-                transfers: 1,
-                max_memory: 1,
-                bwlimit: None,
-                attempts: 1,
-                term: 1,
-                drain: 1,
-            },
-            control: None,
+            ..Config::new(transfer.clone(), state, limits)
         }
     }
 

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use skyhaul_model::machine::IntentId;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, Result, TransferId};
+use zeroize::Zeroizing;
 
 use crate::body::Compress;
 use crate::control::ControlConfig;
 use crate::routes::Route;
 use crate::secret::{DataSecret, MembershipSecret};
 use crate::wire::header::Cipher;
-use zeroize::Zeroizing;
 
 /// See each field. What a gateway is follows from what it is given: with routes it claims groups and
 /// sends, with the data secret it writes what it is sent, else it passes on.
@@ -166,6 +166,31 @@ fn read_line<T: DeserializeOwned>(from: impl BufRead, what: &str) -> Result<T> {
 }
 
 impl Config {
+    /// A gateway with fresh secrets that has no name, knows nobody and listens nowhere: what others are made
+    /// from.
+    #[must_use]
+    pub fn new(transfer: TransferId, state: StateConfig, limits: LimitsConfig) -> Self {
+        Self {
+            name: String::new(),
+            transfer,
+            listen: None,
+            announce: None,
+            membership: MembershipSecret::generate().reveal().to_string(),
+            data: Some(DataSecret::generate().reveal().to_string()),
+            state,
+            segments: None,
+            peers: Vec::new(),
+            connections: 1,
+            routes: Vec::new(),
+            cipher: Cipher::suited(),
+            compress: Compress::None,
+            socket_tls: false,
+            notices: None,
+            limits,
+            control: None,
+        }
+    }
+
     /// Reads a configuration to the end of a file, or to the end of its first line.
     pub fn read(from: impl BufRead) -> Result<Self> {
         read_line(from, "a gateway's configuration")

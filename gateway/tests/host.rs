@@ -7,13 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use skyhaul_gateway::assignment::seal;
+use skyhaul_gateway::assignment::{BootKey, seal};
 use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig, TableConfig};
 use skyhaul_gateway::host::{Post, host};
 use skyhaul_gateway::orders::Orders;
-use skyhaul_gateway::secret::MembershipSecret;
-use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_gateway::{Compress, assignment};
 use skyhaul_model::machine::{DataplaneId, IntentId};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
@@ -169,35 +166,22 @@ impl Machine {
     }
 
     fn config(&self, transfer: &TransferId) -> Config {
+        let state = StateConfig::Table(TableConfig {
+            name: "state".to_owned(),
+            region: None,
+            endpoint_url: None,
+        });
+        let limits = LimitsConfig {
+            transfers: 1,
+            max_memory: 1,
+            bwlimit: None,
+            attempts: 1,
+            term: 1,
+            drain: 1,
+        };
         Config {
             name: self.intent.member.to_string(),
-            transfer: transfer.clone(),
-            listen: None,
-            announce: None,
-            membership: MembershipSecret::generate().reveal().to_string(),
-            data: None,
-            state: StateConfig::Table(TableConfig {
-                name: "state".to_owned(),
-                region: None,
-                endpoint_url: None,
-            }),
-            segments: None,
-            peers: Vec::new(),
-            connections: 1,
-            routes: Vec::new(),
-            cipher: Cipher::suited(),
-            compress: Compress::None,
-            socket_tls: false,
-            notices: None,
-            limits: LimitsConfig {
-                transfers: 1,
-                max_memory: 1,
-                bwlimit: None,
-                attempts: 1,
-                term: 1,
-                drain: 1,
-            },
-            control: None,
+            ..Config::new(transfer.clone(), state, limits)
         }
     }
 
@@ -284,7 +268,7 @@ async fn work_that_has_ended_is_not_begun_again_and_work_that_failed_is() {
 async fn what_is_sealed_to_another_key_is_not_done() {
     let machine = Machine::start();
     let transfer = TransferId::generate();
-    let other = assignment::BootKey::generate().unwrap();
+    let other = BootKey::generate().unwrap();
     machine.assign_by(&transfer, &other.public()).await;
     assert_eq!(machine.after(60).await, [""; 0]);
     machine.assign(&transfer).await;

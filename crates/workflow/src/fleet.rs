@@ -12,7 +12,6 @@ use skyhaul_engine::{Engine, Limits};
 use skyhaul_gateway::Compress;
 use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
 use skyhaul_gateway::control::{CHUNKS, ControlConfig};
-use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Connection, Endpoint};
@@ -177,24 +176,13 @@ pub(crate) async fn copy(
         location: Location::local(&folder.join("segments"))?,
         connection: Connection::default(),
     };
+    let limits = limits(&engine.limits, fleet.pairs);
     let base = Config {
-        name: String::new(),
-        transfer: engine.id.clone(),
-        listen: None,
-        announce: None,
-        membership: MembershipSecret::generate().reveal().to_string(),
-        data: Some(DataSecret::generate().reveal().to_string()),
-        state: state(&token),
         segments: Some(segments),
-        peers: Vec::new(),
-        connections: 1,
-        routes: Vec::new(),
         cipher: fleet.cipher,
         compress: fleet.compress,
         socket_tls: fleet.socket_tls,
-        notices: None,
-        limits: limits(&engine.limits, fleet.pairs),
-        control: None,
+        ..Config::new(engine.id.clone(), state(&token), limits)
     };
     let logs = folder.join("gateways");
     std::fs::create_dir_all(&logs).map_err(|error| {

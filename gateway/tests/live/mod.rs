@@ -14,10 +14,8 @@ use skyhaul_engine::{Engine, Limits, ServiceCopy};
 use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig};
 use skyhaul_gateway::control::ControlConfig;
 use skyhaul_gateway::orders::Orders;
-use skyhaul_gateway::secret::{DataSecret, MembershipSecret};
-use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_gateway::world::{Network, Real, Stores, World};
-use skyhaul_gateway::{Compress, Route, run};
+use skyhaul_gateway::{Route, run};
 use skyhaul_model::filter::Filters;
 use skyhaul_model::keymap::KeyMap;
 use skyhaul_model::parts::PartPolicy;
@@ -175,31 +173,18 @@ impl Live {
         let (feed, _news) = watch::channel(skyhaul_engine::copy::worker::Feed::default());
         pool::run(&engine, filters, feed).await.unwrap();
         let (state, segments) = places.found;
+        let limits = LimitsConfig {
+            transfers: 2,
+            max_memory: 64 << 20,
+            bwlimit,
+            attempts: 3,
+            term: 60,
+            drain: 1,
+        };
         let base = Config {
-            name: String::new(),
-            transfer: id.clone(),
-            listen: None,
-            announce: None,
-            membership: MembershipSecret::generate().reveal().to_string(),
-            data: Some(DataSecret::generate().reveal().to_string()),
-            state,
             segments: Some(segments),
-            peers: Vec::new(),
             connections: 2,
-            routes: Vec::new(),
-            cipher: Cipher::suited(),
-            compress: Compress::None,
-            socket_tls: false,
-            notices: None,
-            limits: LimitsConfig {
-                transfers: 2,
-                max_memory: 64 << 20,
-                bwlimit,
-                attempts: 3,
-                term: 60,
-                drain: 1,
-            },
-            control: None,
+            ..Config::new(id.clone(), state, limits)
         };
         Self {
             folder,

@@ -499,34 +499,27 @@ fn members(dice: &Dice, id: &TransferId, copies: u64) -> BTreeMap<String, Member
     };
     let cipher = [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305, Cipher::None];
     let cipher = cipher[dice.below(3) as usize];
+    let state = StateConfig::Service {
+        address: String::new(),
+        token: String::new(),
+    };
+    let limits = LimitsConfig {
+        transfers: 3,
+        max_memory: 256 << 10,
+        bwlimit: None,
+        attempts: 10,
+        term: TERM,
+        drain: 20,
+    };
     let config = |name: &String| Config {
         name: name.clone(),
-        transfer: id.clone(),
         listen: Some(SocketAddr::from(([0, 0, 0, 0], PORT))),
-        announce: None,
         membership: membership.reveal().to_string(),
         data: Some(data.reveal().to_string()),
-        state: StateConfig::Service {
-            address: String::new(),
-            token: String::new(),
-        },
-        segments: None,
-        control: None,
-        peers: Vec::new(),
         connections: 2,
-        routes: Vec::new(),
         cipher,
         compress: Compress::Lz4,
-        socket_tls: false,
-        notices: None,
-        limits: LimitsConfig {
-            transfers: 3,
-            max_memory: 256 << 10,
-            bwlimit: None,
-            attempts: 10,
-            term: TERM,
-            drain: 20,
-        },
+        ..Config::new(id.clone(), state.clone(), limits)
     };
     let mut configs = Vec::new();
     for source in &sources {

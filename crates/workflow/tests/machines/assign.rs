@@ -6,10 +6,8 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 use bytes::Bytes;
 use skyhaul_engine::StepEnd;
-use skyhaul_gateway::Compress;
 use skyhaul_gateway::assignment::BootKey;
 use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig, TableConfig};
-use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{DataplaneRow, Enrolment};
 use skyhaul_workflow::machines::{Secrets, Vault, secrets};
@@ -42,36 +40,20 @@ impl Vault for Turning {
 }
 
 fn base() -> Config {
-    Config {
-        name: String::new(),
-        transfer: TransferId::generate(),
-        listen: None,
-        announce: None,
-        membership: String::new(),
-        data: None,
-        state: StateConfig::Table(TableConfig {
-            name: "state".to_owned(),
-            region: None,
-            endpoint_url: None,
-        }),
-        segments: None,
-        peers: Vec::new(),
-        connections: 1,
-        routes: Vec::new(),
-        cipher: Cipher::suited(),
-        compress: Compress::Lz4,
-        socket_tls: false,
-        notices: None,
-        limits: LimitsConfig {
-            transfers: 1,
-            max_memory: 1,
-            bwlimit: None,
-            attempts: 1,
-            term: 1,
-            drain: 1,
-        },
-        control: None,
-    }
+    let state = StateConfig::Table(TableConfig {
+        name: "state".to_owned(),
+        region: None,
+        endpoint_url: None,
+    });
+    let limits = LimitsConfig {
+        transfers: 1,
+        max_memory: 1,
+        bwlimit: None,
+        attempts: 1,
+        term: 1,
+        drain: 1,
+    };
+    Config::new(TransferId::generate(), state, limits)
 }
 
 /// The machines of a dataplane start: what each made.
