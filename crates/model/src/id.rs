@@ -7,57 +7,81 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A transfer's identifier: a ULID, so that identifiers sort by the time of their making.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TransferId(String);
+/// An identifier that is a ULID, so that identifiers sort by the time of their making.
+macro_rules! ulid_id {
+    ($name:ident, $what:literal, $hint:literal) => {
+        #[doc = concat!("What is called ", $what, ": a ULID, so that identifiers sort by the time of their making.")]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
 
-impl TransferId {
-    /// A new identifier.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(ulid::Ulid::generate().to_string())
-    }
+        impl $name {
+            /// A new identifier.
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(ulid::Ulid::generate().to_string())
+            }
 
-    /// The identifier as text: 26 characters of Crockford's base 32.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
+            /// The identifier as text: 26 characters of Crockford's base 32.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                ulid::Ulid::from_str(text)
+                    .map(|id| Self(id.to_string()))
+                    .map_err(|_| {
+                        let message = format!("`{text}` is not {}", $what);
+                        Error::invalid(message).hint($hint)
+                    })
+            }
+        }
+
+        text_through!($name);
+    };
 }
 
-impl fmt::Display for TransferId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Text on the wire and in rows, checked when it is read.
+macro_rules! text_through {
+    ($name:ident) => {
+        impl TryFrom<String> for $name {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.to_string()
+            }
+        }
+    };
 }
+pub(crate) use text_through;
 
-impl FromStr for TransferId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        ulid::Ulid::from_str(text)
-            .map(|id| Self(id.to_string()))
-            .map_err(|_| {
-                Error::invalid(format!("`{text}` is not a transfer id"))
-                    .hint("`skyhaul status` lists the transfers")
-            })
-    }
-}
-
-impl TryFrom<String> for TransferId {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self> {
-        text.parse()
-    }
-}
-
-impl From<TransferId> for String {
-    fn from(id: TransferId) -> Self {
-        id.0
-    }
-}
+ulid_id!(
+    TransferId,
+    "a transfer id",
+    "`skyhaul status` lists the transfers"
+);
+ulid_id!(
+    DataplaneId,
+    "a dataplane's id",
+    "`skyhaul dataplane list` lists them"
+);
 
 /// Who holds a lease: unique for each start of each process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -9,44 +9,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::id::text_through;
 
-/// A dataplane's identifier: a ULID, so that identifiers sort by the time of their making.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct DataplaneId(String);
-
-impl DataplaneId {
-    /// A new identifier.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(ulid::Ulid::generate().to_string())
-    }
-
-    /// The identifier as text: 26 characters of Crockford's base 32.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DataplaneId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for DataplaneId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        ulid::Ulid::from_str(text)
-            .map(|id| Self(id.to_string()))
-            .map_err(|_| {
-                Error::invalid(format!("`{text}` is not a dataplane's id"))
-                    .hint("`skyhaul dataplane list` lists them")
-            })
-    }
-}
+pub use crate::id::DataplaneId;
 
 /// What a gateway is called in its dataplane, whichever machine it is on: `us-east-1-src-1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,25 +48,8 @@ impl FromStr for MemberName {
     }
 }
 
-/// Text that is checked when it is read.
-macro_rules! checked_text {
-    ($($name:ident),+) => {$(
-        impl TryFrom<String> for $name {
-            type Error = Error;
-
-            fn try_from(text: String) -> Result<Self> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.to_string()
-            }
-        }
-    )+};
-}
-checked_text!(DataplaneId, MemberName, IntentId);
+text_through!(MemberName);
+text_through!(IntentId);
 
 /// What names a launch before it happens: which member of which dataplane, and the how-many-th machine of
 /// that member. Machines carry it as a tag.

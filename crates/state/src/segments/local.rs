@@ -52,12 +52,6 @@ impl Segments {
         self
     }
 
-    /// The folder.
-    #[must_use]
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// Removes the folder with all segments; one that is gone already is no error.
     pub fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.root) {

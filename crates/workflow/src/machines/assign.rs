@@ -4,11 +4,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use futures::future::join_all;
-use skyhaul_compute::Compute;
 use skyhaul_engine::StepEnd;
 use skyhaul_gateway::assignment::seal;
 use skyhaul_gateway::config::Config;
-use skyhaul_model::machine::{DataplaneId, MachineId};
+use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, EnrolmentChange, MemberRole, MemberRow,
@@ -150,8 +149,8 @@ fn announced(row: &DataplaneRow, member: &MemberRow) -> Option<IpAddr> {
 
 /// A member's machine, and what its provider calls it.
 fn identity(regions: &Regions, member: &MemberRow) -> Result<Option<String>> {
-    let compute: &dyn Compute = regions.of(&member.plan.region)?;
-    let machine: Option<&MachineId> = member.machine.as_ref();
+    let compute = regions.of(&member.plan.region)?;
+    let machine = member.machine.as_ref();
     Ok(machine.map(|machine| compute.identity(machine)))
 }
 

@@ -1,6 +1,6 @@
-//! The steps that concern machines: provision, assign, teardown, reap. Each is a slice that may be run again at any
-//! time, by several at once, and after it was cut short anywhere: what holds is in the dataplane's row,
-//! which is written before anything is asked of a provider.
+//! The steps that concern machines: provision, assign, release, teardown, reap. Each is a slice that may be
+//! run again at any time, by several at once, and after it was cut short anywhere: what holds is in the
+//! dataplane's row, which is written before anything is asked of a provider.
 
 mod assign;
 mod provision;

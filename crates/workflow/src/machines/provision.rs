@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use skyhaul_compute::{Compute, Launch, Launched};
+use skyhaul_compute::{Launch, Launched};
 use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{
@@ -117,8 +117,7 @@ pub(super) fn used(row: &DataplaneRow) -> BTreeSet<&str> {
 async fn describe(regions: &Regions, row: &DataplaneRow) -> Result<Vec<Machine>> {
     let mut all = Vec::new();
     for region in used(row) {
-        let compute: &dyn Compute = regions.of(region)?;
-        all.extend(compute.describe(Some(&row.id)).await?);
+        all.extend(regions.of(region)?.describe(Some(&row.id)).await?);
     }
     Ok(all)
 }

@@ -58,7 +58,7 @@ async fn end_region(
     row: &DataplaneRow,
     region: &str,
 ) -> Result<StepEnd> {
-    let told = compute.describe(Some(&row.id)).await?;
+    let mut told = compute.describe(Some(&row.id)).await?;
     let alive = told
         .iter()
         .filter(|machine| machine.state != MachineState::Ended);
@@ -73,8 +73,8 @@ async fn end_region(
     let ids: Vec<_> = ids.into_iter().cloned().collect();
     if !ids.is_empty() {
         compute.terminate(&ids).await?;
+        told = compute.describe(Some(&row.id)).await?;
     }
-    let told = compute.describe(Some(&row.id)).await?;
     if told
         .iter()
         .any(|machine| machine.state != MachineState::Ended)
