@@ -3,14 +3,13 @@
 import argparse
 import contextlib
 import http.client
-import math
 import os
 import pathlib
 import shutil
 import tempfile
 from collections.abc import Callable
 
-from . import machine, servers, tools
+from . import machine, rounds, servers, tools
 from .workloads import Workload
 
 TARGET = "sink"
@@ -58,8 +57,6 @@ def _load_weed(source: servers.Weed, memory: servers.Memory, loads: list[Workloa
             raise RuntimeError(f"filling {load.bucket} failed: {cost.tail}")
 
 
-# A tool that takes so many times as long as skyhaul runs once in a row, not in each round.
-SLOW = 8
 # Trees of more files than this are kept until the end.
 MANY = 1000
 
@@ -111,42 +108,36 @@ def _one(tool: tools.Tool, path: str, load: Workload, place: tools.Place, ends: 
     return record
 
 
+def _wanted(server: str, pinning: str, load: Workload, options: argparse.Namespace) -> bool:
+    """Whether a row is measured that nobody asked for by name. Sharing all cores tells of copies
+    between stores; SeaweedFS needs more than one, and many minutes for many objects."""
+    if options.workloads or (server, pinning) == ("mem", "pinned"):
+        return True
+    if load.direction != "s3-s3" or (server == "weed" and load.count > 50_000):
+        return False
+    return server == "mem" or pinning == "free"
+
+
 def _rows(server: str, loads: list[Workload], chosen: list[tools.Tool], ends: tuple,
           place: tools.Place, options: argparse.Namespace, keep: Keep) -> None:
     for pinning in options.pinning:
-        server_cores, client_cores = machine.cores(pinning)
-        for end in ends:
-            end.pin(server_cores)
+        on = rounds.pinned_cores(pinning, ends)
         for load in loads:
-            row = f"{server}/{pinning}/{load.name}"
-            runners = [t for t in chosen if not options.only or options.only in f"{row}/{t.name}"]
-            dropped: set[str] = set()
-            walls: dict[str, float] = {}
-            for turn in range(options.runs):
-                # Another one begins in each round.
-                shift = turn % max(1, len(runners))
-                for tool in runners[shift:] + runners[:shift]:
-                    if tool.name in dropped:
-                        continue
-                    place.source = load.bucket
-                    place.local_source = place.scratch / "trees" / load.bucket
-                    path = tool.path()
-                    record = (_one(tool, path, load, place, ends, client_cores, options.timeout)
-                              if path else {"status": "n/a"})
-                    keep({"row": row, "server": server, "pinning": pinning, "run": turn,
-                          "workload": load.name, "direction": load.direction,
-                          "count": load.count, "size": load.size, "tool": tool.name,
-                          "peer": tool.peer(),
-                          "guarantees": tool.guarantees.get(load.direction, "")} | record)
-                    print(row, tool.name, record["status"],
-                          *(f"{k}={record[k]:.2f}" for k in ("wall", "cpu") if k in record),
-                          record.get("error", ""), flush=True)
-                    walls[tool.name] = record.get("wall", 0.0)
-                    if record["status"] != "ok":
-                        dropped.add(tool.name)
-                # Out of the running: twice more would tell nothing, and take the most of an hour.
-                slow = SLOW * walls.get("skyhaul", math.inf)
-                dropped |= {name for name, wall in walls.items() if wall > slow}
+            if not _wanted(server, pinning, load, options):
+                continue
+            place.source = load.bucket
+            place.local_source = place.scratch / "trees" / load.bucket
+
+            def run(tool: tools.Tool, path: str, limit: float, load: Workload = load,
+                    on: list[int] = on) -> dict:
+                given = tool.guarantees.get(load.direction, "")
+                return {"guarantees": given} | _one(tool, path, load, place, ends, on, limit)
+
+            row = {"row": f"{server}/{pinning}/{load.name}", "server": server, "pinning": pinning,
+                   "workload": load.name, "direction": load.direction, "count": load.count,
+                   "size": load.size}
+            for record in rounds.rounds(row, chosen, options, run):
+                keep(record)
 
 
 def measure(loads: list[Workload], chosen: list[tools.Tool], options: argparse.Namespace,

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from . import machine, servers, tools
+from . import machine, rounds, servers, tools
 from .workloads import Workload
 
 DELAY_MS = 50
@@ -63,27 +63,17 @@ def measure(loads: list[Workload], chosen: list[tools.Tool], options: argparse.N
     if not loads or "mem" not in options.servers:
         return
     pinning = options.pinning[0]
-    server_cores, client_cores = machine.cores(pinning)
     for load in loads:
-        row = f"mem/{pinning}/{load.name}"
-        runners = [t for t in chosen if not options.only or options.only in f"{row}/{t.name}"]
-        dropped = set()
         flags = ["--list-delay-ms", str(DELAY_MS), "--keyspace", f"{load.shape}={load.shape}:{load.count}"]
-        with servers.Memory(flags, server_cores) as server:
-            for turn in range(options.runs):
-                shift = turn % max(1, len(runners))
-                for tool in runners[shift:] + runners[:shift]:
-                    if tool.name in dropped:
-                        continue
-                    path = tool.path()
-                    record = (_one(tool, path, load, server, scratch, client_cores, options.timeout)
-                              if path else {"status": "n/a"})
-                    keep({"row": row, "server": "mem", "pinning": pinning, "run": turn,
-                          "workload": load.name, "direction": "list", "count": load.count,
-                          "size": load.size, "tool": tool.name, "peer": tool.peer(),
-                          "guarantees": "every key exactly once: checked"} | record)
-                    print(row, tool.name, record["status"],
-                          *(f"{k}={record[k]:.2f}" for k in ("wall", "cpu", "calls") if k in record),
-                          record.get("error", ""), flush=True)
-                    if record["status"] != "ok":
-                        dropped.add(tool.name)
+        with servers.Memory(flags, machine.CORES) as server:
+            on = rounds.pinned_cores(pinning, (server,))
+
+            def run(tool: tools.Tool, path: str, limit: float, load: Workload = load,
+                    server: servers.Memory = server, on: list[int] = on) -> dict:
+                return _one(tool, path, load, server, scratch, on, limit)
+
+            row = {"row": f"mem/{pinning}/{load.name}", "server": "mem", "pinning": pinning,
+                   "workload": load.name, "direction": "list", "count": load.count,
+                   "size": load.size, "guarantees": "every key exactly once: checked"}
+            for record in rounds.rounds(row, chosen, options, run):
+                keep(record)

@@ -4,7 +4,7 @@ import math
 import shlex
 import statistics
 
-from . import tools
+from . import rounds, tools
 from .listing import DELAY_MS
 
 
@@ -30,7 +30,7 @@ def _by_tool(records: list[dict]) -> tuple[dict[str, list[dict]], dict[str, list
         by_tool.setdefault(record["tool"], []).append(record)
     good = {name: [r for r in rs if r["status"] == "ok"] for name, rs in by_tool.items()}
     complete = {name: rs for name, rs in good.items()
-                if rs and not any(r["status"] == "failed" for r in by_tool[name])}
+                if rs and not any("error" in r for r in by_tool[name])}
     return by_tool, complete
 
 
@@ -83,8 +83,9 @@ def _row_table(records: list[dict]) -> list[str]:
     for name, rs in sorted(by_tool.items(), key=lambda kv: _median(complete[kv[0]], "wall")
                            if kv[0] in complete else math.inf):
         if name not in complete:
-            failed = next((r for r in rs if r["status"] == "failed"), None)
-            why = f"failed: {failed['error'].strip().splitlines()[-1][:120]}" if failed else "n/a"
+            failed = next((r for r in rs if "error" in r), None)
+            why = (f"{failed['status']}: {failed['error'].strip().splitlines()[-1][:120]}"
+                   if failed else "n/a")
             why = why.replace("|", "/")
             lines.append(f"| {name} | n/a | | | | | |{' |' if listing else ''} {why} |")
             continue
@@ -115,7 +116,9 @@ def render(results: dict) -> str:
         "median of that column. CPU is user + system of the whole process tree. `pinned`: servers "
         "on one core, client on another; `free`: both share all cores. `(!)`: the servers' core was "
         "busy for over 90 % of the time, so the server may be the limit. After each run the number of "
-        "objects and bytes at the target is compared with the data set's. Files of local sources "
+        "objects and bytes at the target is compared with the data set's. A tool that takes over "
+        f"{rounds.SLOW} times as long as skyhaul runs once in a row; one that takes over "
+        f"{rounds.HOPELESS} times as long (and two minutes) is stopped. Files of local sources "
         "are in the page cache; the disk is synced before each run.",
         "",
         "The source has an MD5 as ETag up to 8 MiB and a multipart ETag above, as S3 has after "

@@ -141,10 +141,13 @@ def _aws(path: str, load: Workload, place: Place) -> Steps:
 
 
 def _floor(path: str, load: Workload, place: Place) -> Steps:
-    if load.direction != "s3-s3":
-        return None
-    source, target = (url.removeprefix("http://") for url in (place.source_url, place.target_url))
-    return [[path, source, place.source, target, place.target, str(load.count)]]
+    source, target = (f"{url.removeprefix('http://')}/{bucket}" for url, bucket in (
+        (place.source_url, place.source), (place.target_url, place.target)))
+    if load.direction == "local-s3":
+        source = str(place.local_source)
+    if load.direction == "s3-local":
+        target = str(place.local_target)
+    return [[path, source, target, str(load.count)]]
 
 
 def _disk(path: str, load: Workload, place: Place) -> Steps:
@@ -210,7 +213,7 @@ ALL = [
          _S5CMD),
     Tool("aws", "aws", "AWS_BIN", _aws, _no_list, _AWS),
     Tool("floor", "skyhaul-bench-floor", "FLOOR_BIN", _floor, _no_list,
-         {"s3-s3": "no tool: the kernel's price of the bytes alone, one connection each way"}),
+         dict.fromkeys(_LEAN, "no tool: the kernel's price of the bytes alone, one at a time")),
     Tool("floor-disk", "dd", "DD_BIN", _disk, _no_list,
          {"s3-local": "no tool: zeros written and flushed, a file at a time"}),
 ]
@@ -225,9 +228,9 @@ The flags were chosen, not searched for: other counts of transfers and threads w
   everything back, and is off.
 - **s5cmd, aws s3** have one endpoint a command: s3-s3 is a download and an upload over a
   directory on the same disk, times added, peak memory the larger.
-- **floor** is no tool and no peer: one blocking socket in, one out, 128 KiB at a time. What it costs
-  in CPU is what the kernel takes for receiving and sending these bytes here; no client that
-  passes them through its own memory costs less.
+- **floor** is no tool and no peer: one blocking socket (or file) in, one out, 128 KiB at a time, no
+  flush. What it costs in CPU is what the kernel takes for receiving and sending these bytes here;
+  no client that passes them through its own memory costs less.
 - **floor-disk** is `dd conv=fdatasync` of as many zeros: what the disk itself takes for the bytes of
   a run that flushes them.
 - **skyhaul ls** lists `--unordered`, as its transfers do; `skyhaul-serial` is the same in key order,

@@ -1,10 +1,12 @@
-//! `skyhaul-bench-floor`: what moving the bytes costs by itself. Two blocking sockets and one small
-//! buffer: GET each object from one server, PUT it to another. No listing, no checksum, no retry,
-//! no state, no concurrency. Not a tool to compare with, but the limit of all of them: the kernel's
-//! price of receiving and sending on this machine.
+//! `skyhaul-bench-floor`: what moving the bytes costs by itself. A blocking socket or a file on
+//! either side and one small buffer: take each object from one place, put it into another. No
+//! listing, no checksum, no retry, no state, no concurrency, no flush. Not a tool to compare with,
+//! but the limit of all of them: the kernel's price of taking and giving on this machine.
 
-use std::io::{Error, Read as _, Result, Write as _};
+use std::fs::File;
+use std::io::{Error, Read, Result, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,20 +14,42 @@ use clap::Parser;
 /// Bytes moved at a time: small enough to stay in a core's cache.
 const BUFFER: usize = 128 << 10;
 
-/// Copies generated objects between two benchmark servers over plain sockets.
+/// Copies generated objects between benchmark servers and directories.
 #[derive(Debug, Parser)]
 #[command(name = "skyhaul-bench-floor", version)]
 struct Args {
-    /// Address of the source, e.g. 127.0.0.1:9000.
+    /// Where objects come from: ADDRESS/BUCKET, e.g. 127.0.0.1:9000/data, or a directory.
     source: String,
-    /// Its bucket.
-    source_bucket: String,
-    /// Address of the target.
+    /// Where they go: the same.
     target: String,
-    /// Its bucket.
-    target_bucket: String,
     /// Number of objects, named obj-0000000 and so on.
     count: u64,
+}
+
+/// One side of the copy.
+enum Place {
+    Server {
+        connection: Connection,
+        bucket: String,
+    },
+    Directory(PathBuf),
+}
+
+impl Place {
+    /// A path that is a directory is one; everything else is a server.
+    fn open(text: &str) -> Result<Self> {
+        let path = PathBuf::from(text);
+        if path.is_dir() {
+            return Ok(Self::Directory(path));
+        }
+        let (address, bucket) = text.split_once('/').ok_or_else(|| {
+            Error::other(format!("{text}: neither ADDRESS/BUCKET nor a directory"))
+        })?;
+        Ok(Self::Server {
+            connection: Connection::open(address)?,
+            bucket: bucket.to_owned(),
+        })
+    }
 }
 
 /// A connection whose replies are read up to the end of their head.
@@ -76,34 +100,62 @@ impl Connection {
     }
 }
 
+/// Copies what is left of a body, a buffer at a time.
+fn pour(
+    source: &mut dyn Read,
+    target: &mut dyn Write,
+    mut left: u64,
+    buffer: &mut [u8],
+) -> Result<()> {
+    while left > 0 {
+        let got = source.read(buffer)?;
+        if got == 0 {
+            return Err(Error::other("the source ended early"));
+        }
+        target.write_all(&buffer[..got])?;
+        left = left.saturating_sub(got as u64);
+    }
+    Ok(())
+}
+
 fn copy(args: &Args) -> Result<()> {
-    let mut source = Connection::open(&args.source)?;
-    let mut target = Connection::open(&args.target)?;
+    let mut source = Place::open(&args.source)?;
+    let mut target = Place::open(&args.target)?;
+    let mut buffer = vec![0; BUFFER];
     for index in 0..args.count {
         let key = format!("obj-{index:07}");
-        let get = format!(
-            "GET /{}/{key} HTTP/1.1\r\nhost: floor\r\n\r\n",
-            args.source_bucket
-        );
-        source.stream.write_all(get.as_bytes())?;
-        let length = source.head()?;
-        let put = format!(
-            "PUT /{}/{key} HTTP/1.1\r\nhost: floor\r\ncontent-length: {length}\r\n\r\n",
-            args.target_bucket
-        );
-        target.stream.write_all(put.as_bytes())?;
-        let first = &source.buffer[source.start..source.end];
-        target.stream.write_all(first)?;
-        let mut left = length - first.len() as u64;
-        while left > 0 {
-            let got = source.stream.read(&mut source.buffer)?;
-            if got == 0 {
-                return Err(Error::other("the source ended early"));
+        let mut file;
+        let (reader, first, length): (&mut dyn Read, &[u8], u64) = match &mut source {
+            Place::Server { connection, bucket } => {
+                let get = format!("GET /{bucket}/{key} HTTP/1.1\r\nhost: floor\r\n\r\n");
+                connection.stream.write_all(get.as_bytes())?;
+                let length = connection.head()?;
+                let first = &connection.buffer[connection.start..connection.end];
+                (&mut connection.stream, first, length)
             }
-            target.stream.write_all(&source.buffer[..got])?;
-            left -= got as u64;
+            Place::Directory(path) => {
+                file = File::open(path.join(&key))?;
+                let length = file.metadata()?.len();
+                (&mut file, &[], length)
+            }
+        };
+        let left = length - first.len() as u64;
+        match &mut target {
+            Place::Server { connection, bucket } => {
+                let put = format!(
+                    "PUT /{bucket}/{key} HTTP/1.1\r\nhost: floor\r\ncontent-length: {length}\r\n\r\n"
+                );
+                connection.stream.write_all(put.as_bytes())?;
+                connection.stream.write_all(first)?;
+                pour(reader, &mut connection.stream, left, &mut buffer)?;
+                connection.head()?;
+            }
+            Place::Directory(path) => {
+                let mut file = File::create(path.join(&key))?;
+                file.write_all(first)?;
+                pour(reader, &mut file, left, &mut buffer)?;
+            }
         }
-        target.head()?;
     }
     Ok(())
 }

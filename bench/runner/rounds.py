@@ -1,0 +1,56 @@
+"""The rounds of a row: which tool runs when, and which one is out of the running."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+
+from . import machine, tools
+
+# A tool that takes so many times as long as skyhaul runs once in a row, not in each round: twice
+# more would tell nothing, and take the most of an hour.
+SLOW = 4
+# One that takes so many times as long is stopped, but not before two minutes.
+HOPELESS, PATIENCE = 10, 120.0
+
+Run = Callable[[tools.Tool, str, float], dict]
+
+
+def _allowed(limit: float, mine: float) -> float:
+    """Seconds that a run may take, beside what skyhaul took."""
+    return min(limit, max(PATIENCE, HOPELESS * mine))
+
+
+def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
+           run: Run) -> Iterator[dict]:
+    """Interleaved runs of a row: another tool begins each round. `run` takes a tool, its path and
+    the seconds it may take. Yields what is to be kept."""
+    runners = [t for t in chosen if not options.only or options.only in f"{row['row']}/{t.name}"]
+    out: set[str] = set()
+    walls: dict[str, float] = {}
+    for turn in range(options.runs):
+        shift = turn % max(1, len(runners))
+        for tool in runners[shift:] + runners[:shift]:
+            if tool.name in out:
+                continue
+            path = tool.path()
+            limit = _allowed(options.timeout, walls.get("skyhaul", math.inf))
+            record = run(tool, path, limit) if path else {"status": "n/a"}
+            if record["status"] == "failed" and record.get("wall", 0.0) >= limit:
+                record |= {"status": "slow", "error": f"stopped after {limit:.0f} s"}
+            print(row["row"], tool.name, record["status"],
+                  *(f"{k}={record[k]:.2f}" for k in ("wall", "cpu", "calls") if k in record),
+                  record.get("error", ""), flush=True)
+            walls[tool.name] = record.get("wall", 0.0)
+            if record["status"] != "ok":
+                out.add(tool.name)
+            yield row | {"run": turn, "tool": tool.name, "peer": tool.peer()} | record
+        slow = SLOW * walls.get("skyhaul", math.inf)
+        out |= {name for name, wall in walls.items() if wall > slow}
+
+
+def pinned_cores(pinning: str, ends: tuple) -> list[int]:
+    """Pins the servers; returns the cores of the client."""
+    server_cores, client_cores = machine.cores(pinning)
+    for end in ends:
+        end.pin(server_cores)
+    return client_cores
