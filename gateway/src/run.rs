@@ -374,9 +374,7 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
         loop {
             let row = engine.state.transfer(&engine.id).await?;
             let progress = engine.state.progress(&engine.id).await?;
-            if row.phase != Phase::Copy
-                || (progress.listing_done && progress.groups_done == progress.groups)
-            {
+            if row.phase != Phase::Copy || progress.is_copied() {
                 return Ok(());
             }
             let mut taken = 0;

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::{SegmentStore, TransferState};
-use skyhaul_stores::{Store, open};
+use skyhaul_stores::Store;
+use skyhaul_stores::open::{self, Ambient};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -74,7 +75,7 @@ pub struct Real;
 #[async_trait]
 impl Stores for Real {
     async fn source(&self, spec: &TransferSpec, id: &TransferId) -> Result<Arc<dyn Store>> {
-        open::source(spec, id).await
+        open::source(&Ambient, spec, id).await
     }
 
     async fn destination(
@@ -83,7 +84,7 @@ impl Stores for Real {
         id: &TransferId,
         place: u32,
     ) -> Result<Arc<dyn Store>> {
-        open::destination(spec, id, place).await
+        open::destination(&Ambient, spec, id, place).await
     }
 }
 

@@ -5,96 +5,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use skyhaul_gateway::assignment::{BootKey, seal};
 use skyhaul_gateway::config::{Config, LimitsConfig, StateConfig, TableConfig};
 use skyhaul_gateway::host::{Post, host};
 use skyhaul_gateway::orders::Orders;
 use skyhaul_model::machine::{DataplaneId, IntentId};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
-use skyhaul_state::control::{
-    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, MemoryControl,
-    NewDataplane, Sightings,
-};
+use skyhaul_state::control::{ControlState, Enrolment, EnrolmentChange};
+use skyhaul_state::suite::guarded::{Guard, Guarded};
 use tokio::task::JoinHandle;
 
 const MACHINE: &str = "arn:machine/1";
 
-/// The state in memory, which may be out of reach.
+/// Whether the state is out of reach.
 #[derive(Debug, Default)]
-struct Control {
-    rows: MemoryControl,
-    lost: AtomicBool,
-}
+struct Lost(AtomicBool);
 
-impl Control {
-    fn reach(&self) -> Result<&MemoryControl> {
-        if self.lost.load(Ordering::Relaxed) {
+impl Guard for Lost {
+    async fn around<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
+        if self.0.load(Ordering::Relaxed) {
             return Err(Error::control(ErrorKind::Unreachable, "no route"));
         }
-        Ok(&self.rows)
+        call.await
     }
 }
 
-#[async_trait]
-impl ControlState for Control {
-    async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
-        self.reach()?.create(new).await
-    }
-
-    async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
-        self.reach()?.change(id, change).await
-    }
-
-    async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
-        self.reach()?.dataplane(id).await
-    }
-
-    async fn dataplanes(&self) -> Result<Vec<DataplaneRow>> {
-        self.reach()?.dataplanes().await
-    }
-
-    async fn forget(&self, id: &DataplaneId) -> Result<()> {
-        self.reach()?.forget(id).await
-    }
-
-    async fn enrol(&self, row: &Enrolment) -> Result<()> {
-        self.reach()?.enrol(row).await
-    }
-
-    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
-        self.reach()?.enrolment(machine).await
-    }
-
-    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
-        self.reach()?.change_enrolment(machine, change).await
-    }
-
-    async fn strike(&self, machine: &str) -> Result<()> {
-        self.reach()?.strike(machine).await
-    }
-
-    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
-        self.reach()?.secrets(transfer).await
-    }
-
-    async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes> {
-        self.reach()?.keep_secrets(transfer, wrapped).await
-    }
-
-    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
-        self.reach()?.drop_secrets(transfer).await
-    }
-
-    async fn sightings(&self) -> Result<Sightings> {
-        self.reach()?.sightings().await
-    }
-
-    async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
-        self.reach()?.set_sightings(seen).await
-    }
-}
+type Control = Guarded<Lost>;
 
 /// What happened to work: `begun ID`, `drained ID`, `stopped ID`.
 type Journal = Arc<Mutex<Vec<String>>>;
@@ -325,7 +261,7 @@ async fn it_outlives_a_short_loss_of_the_control_plane_and_no_long_one() {
     let transfer = TransferId::generate();
     machine.assign(&transfer).await;
     assert_eq!(machine.after(5).await, [format!("begun {transfer}")]);
-    let lose = |lost| machine.control.lost.store(lost, Ordering::Relaxed);
+    let lose = |lost| machine.control.guard.0.store(lost, Ordering::Relaxed);
     for _ in 0..3 {
         lose(true);
         machine.after(280).await;

@@ -5,9 +5,11 @@ and says in its first lines what of the real service's behaviour it adds.
 """
 
 import ec2
+import sfn
 
 from ministack.app import main
 
 if __name__ == "__main__":
     ec2.install()
+    sfn.install()
     main()

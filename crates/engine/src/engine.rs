@@ -89,7 +89,7 @@ pub struct Engine {
     pub holder: HolderId,
     /// Stops the run cleanly.
     pub cancel: CancellationToken,
-    /// Ends the copying without losing what is under way: no chunk is begun any more.
+    /// Ends the slice without losing what is under way: no chunk and no page is begun any more.
     pub drain: CancellationToken,
     /// Whether the service copies by itself; off once it refused to.
     service_copy: AtomicBool,

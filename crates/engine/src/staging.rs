@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::TryStreamExt as _;
 use skyhaul_model::{Algorithm, Attributes, Error, ErrorKind, Result, Side};
 use skyhaul_state::segments::{SegmentKind, SegmentStore, gone};
-use skyhaul_stores::{Condition, Payload, PutReceipt, PutRequest, ReadRequest, Store};
+use skyhaul_stores::{Condition, ListRequest, Payload, PutReceipt, PutRequest, ReadRequest, Store};
 
 use crate::copy::read::backoff;
 
@@ -37,6 +37,24 @@ impl Staging {
 
     fn key(&self, pointer: &str) -> String {
         format!("{}{pointer}", self.prefix)
+    }
+
+    /// Removes all segments.
+    pub async fn clear(&self) -> Result<()> {
+        let mut listing = self.store.list(ListRequest {
+            prefix: self.prefix.clone(),
+            ..ListRequest::default()
+        });
+        while let Some(page) = listing.next_page().await.map_err(Self::own)? {
+            let keys: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
+            let batch = self.store.capabilities().delete_batch.max(1);
+            for keys in keys.chunks(batch) {
+                for deleted in self.store.delete(keys).await {
+                    deleted.result.map_err(Self::own)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whoever keeps segments is neither side of a transfer.
@@ -80,8 +98,8 @@ impl Staging {
 
 #[async_trait]
 impl SegmentStore for Staging {
-    async fn put(&self, kind: SegmentKind, bytes: Vec<u8>) -> Result<String> {
-        let pointer = kind.new_pointer();
+    async fn keep(&self, kind: SegmentKind, pointer: &str, bytes: Vec<u8>) -> Result<()> {
+        kind.check(pointer)?;
         let payload = Payload::from(Bytes::from(bytes));
         let request = PutRequest {
             checksum: Some(payload.checksum(Algorithm::Crc64Nvme)),
@@ -93,10 +111,14 @@ impl SegmentStore for Staging {
             condition: Condition::Absent,
             ..PutRequest::default()
         };
-        let receipt = self.store.put(&self.key(&pointer), request).await;
-        let receipt = receipt.map_err(Self::own)?;
-        self.commit(receipt).await.map_err(Self::own)?;
-        Ok(pointer)
+        match self.store.put(&self.key(pointer), request).await {
+            // Somebody else has kept his.
+            Err(error) if error.kind == ErrorKind::PreconditionFailed => Ok(()),
+            receipt => {
+                let receipt = receipt.map_err(Self::own)?;
+                self.commit(receipt).await.map_err(Self::own)
+            }
+        }
     }
 
     async fn get(&self, kind: SegmentKind, pointer: &str) -> Result<Vec<u8>> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
 
@@ -83,6 +84,20 @@ ulid_id!(
     "`skyhaul dataplane list` lists them"
 );
 
+impl TransferId {
+    /// The identifier of something that belongs to this transfer and is kept as a transfer of its own: always
+    /// the same for the same words, and of the same time.
+    #[must_use]
+    pub fn beside(&self, what: &str) -> Self {
+        let digest = Sha256::digest(format!("{self} {what}"));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        // What is parsed is a ULID, and so is this.
+        let own = ulid::Ulid::from_str(&self.0).map_or(0, |id| id.timestamp_ms());
+        Self(ulid::Ulid::from_parts(own, u128::from_be_bytes(bytes)).to_string())
+    }
+}
+
 /// Who holds a lease: unique for each start of each process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HolderId(pub String);
@@ -110,5 +125,17 @@ mod tests {
         let id = TransferId::generate();
         assert_eq!(id.as_str().parse::<TransferId>().unwrap(), id);
         assert!("../x".parse::<TransferId>().is_err());
+    }
+
+    #[test]
+    fn what_is_beside_a_transfer_is_found_again() {
+        let (one, other) = (TransferId::generate(), TransferId::generate());
+        let beside = one.beside("check");
+        assert_eq!(beside, one.beside("check"));
+        assert_eq!(beside.as_str()[..10], one.as_str()[..10]);
+        for different in [one.clone(), one.beside("x"), other.beside("check")] {
+            assert_ne!(beside, different);
+        }
+        assert_eq!(beside.as_str().parse::<TransferId>().unwrap(), beside);
     }
 }

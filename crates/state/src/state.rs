@@ -354,6 +354,14 @@ pub struct Progress {
     pub chunks_done: u64,
 }
 
+impl Progress {
+    /// Whether all is listed, and every group is done.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.listing_done && self.groups_done == self.groups
+    }
+}
+
 /// What a gateway tells of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -485,7 +493,8 @@ pub trait TransferState: Debug + Send + Sync {
     /// Gives a range back. One that is free since then, or listed, is no error.
     async fn release_range(&self, id: &TransferId, range: RangeId, lease: &Lease) -> Result<()>;
 
-    /// Segments that the listing wrote, of one kind, in no order that means anything.
+    /// Segments that the listing wrote, of one kind. Once all is listed, in the same order each time; which,
+    /// means nothing.
     async fn list_segments(&self, id: &TransferId, kind: ListSegmentKind) -> Result<Vec<String>>;
 
     /// How many shards a transfer's groups are spread over.

@@ -1,7 +1,9 @@
 //! Opening stores from endpoints.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::future::try_join_all;
 
 use crate::Store;
@@ -24,7 +26,25 @@ pub struct Use {
     pub transfer: Option<TransferId>,
 }
 
-/// Opens one side. Nothing is asked of the service but what finding its region takes.
+/// Whose credentials stores are opened with.
+#[async_trait]
+pub trait Opens: Debug + Send + Sync {
+    /// Opens one side. Nothing is asked of the service but what finding its region takes.
+    async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>>;
+}
+
+/// Those that this process finds: of the profile that the endpoint names, or of its environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Ambient;
+
+#[async_trait]
+impl Opens for Ambient {
+    async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+        store(endpoint, side, with).await
+    }
+}
+
+/// Opens one side with the credentials that this process finds ([`Ambient`]).
 pub async fn store(endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
     let location = &endpoint.location;
     Ok(match location.scheme {
@@ -64,12 +84,18 @@ fn uses(spec: &TransferSpec, id: &TransferId) -> (Use, Use) {
 }
 
 /// Opens the source of a transfer.
-pub async fn source(spec: &TransferSpec, id: &TransferId) -> Result<Arc<dyn Store>> {
-    store(&spec.source, Side::Source, uses(spec, id).0).await
+pub async fn source(
+    opens: &dyn Opens,
+    spec: &TransferSpec,
+    id: &TransferId,
+) -> Result<Arc<dyn Store>> {
+    let with = uses(spec, id).0;
+    opens.open(&spec.source, Side::Source, with).await
 }
 
 /// Opens one destination of a transfer.
 pub async fn destination(
+    opens: &dyn Opens,
     spec: &TransferSpec,
     id: &TransferId,
     index: u32,
@@ -78,7 +104,8 @@ pub async fn destination(
         .destinations
         .get(index as usize)
         .ok_or_else(|| Error::invalid("the transfer has no such destination"))?;
-    store(destination, Side::Destination, uses(spec, id).1).await
+    let with = uses(spec, id).1;
+    opens.open(destination, Side::Destination, with).await
 }
 
 /// What all destinations of a transfer are as one.
@@ -94,20 +121,25 @@ pub fn joined(spec: &TransferSpec, stores: Vec<Arc<dyn Store>>) -> Result<Vec<Me
 }
 
 /// Opens all destinations of a transfer as one store.
-pub async fn destinations(spec: &TransferSpec, id: &TransferId) -> Result<Arc<dyn Store>> {
+pub async fn destinations(
+    opens: &dyn Opens,
+    spec: &TransferSpec,
+    id: &TransferId,
+) -> Result<Arc<dyn Store>> {
     if spec.destinations.len() == 1 {
-        return destination(spec, id, 0).await;
+        return destination(opens, spec, id, 0).await;
     }
     let places = 0..spec.destinations.len() as u32;
-    let opened = places.map(|place| destination(spec, id, place));
+    let opened = places.map(|place| destination(opens, spec, id, place));
     let stores = try_join_all(opened).await?;
     Ok(Arc::new(Several::new(joined(spec, stores)?)))
 }
 
 /// Opens the source of a transfer and its destinations.
 pub async fn both(
+    opens: &dyn Opens,
     spec: &TransferSpec,
     id: &TransferId,
 ) -> Result<(Arc<dyn Store>, Arc<dyn Store>)> {
-    futures::try_join!(source(spec, id), destinations(spec, id))
+    futures::try_join!(source(opens, spec, id), destinations(opens, spec, id))
 }

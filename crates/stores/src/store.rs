@@ -328,6 +328,11 @@ pub trait Store: Debug + Send + Sync {
         None
     }
 
+    /// The region of AWS that the container is in; `None` if it is elsewhere.
+    fn region(&self) -> Option<String> {
+        None
+    }
+
     /// What identifies the service that holds the container, for the decision whether it can copy
     /// by itself: equal for two stores if one may be named as the other's copy source. `None` if
     /// it never can.

@@ -1,30 +1,61 @@
-//! Comparing two sides without copying: the listing of a transfer, run over a throw-away state, for
+//! Comparing two sides without copying: the listing of a transfer, mostly run over a throw-away state, for
 //! `--dry-run`, `verify` and the verification of a sync. So they can never disagree with what a
 //! transfer does.
 
 use std::sync::Arc;
 
 use futures::TryStreamExt as _;
+use skyhaul_engine::copy::worker::Feed;
 use skyhaul_engine::engine::EngineParts;
 use skyhaul_engine::meter::Meter;
-use skyhaul_engine::{Engine, Limits, ServiceCopy};
+use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_state::{
-    ListSegmentKind, Progress, Segments, SqliteState, Submitted, TransferState as _, pages,
+    ListSegmentKind, Progress, SegmentStore, Segments, SqliteState, Submitted, TransferState, pages,
 };
 use skyhaul_stores::Store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::drive;
 use crate::embedded::Difference;
 
+/// Where a listing that copies nothing keeps what it finds, and as which transfer.
+pub(crate) struct Place {
+    pub id: TransferId,
+    pub state: Arc<dyn TransferState>,
+    pub segments: Arc<dyn SegmentStore>,
+    /// Holds both until it is dropped, if they are thrown away.
+    pub dir: Option<tempfile::TempDir>,
+}
+
+impl Place {
+    /// One that is thrown away.
+    pub(crate) fn temporary() -> Result<Self> {
+        let dir = tempfile::tempdir().map_err(|error| {
+            Error::control(ErrorKind::Full, "cannot create a temporary folder").cause(error)
+        })?;
+        Ok(Self {
+            id: TransferId::generate(),
+            state: Arc::new(SqliteState::open(dir.path().join("state.db"))?),
+            segments: Arc::new(Segments::open(dir.path().join("segments"))?),
+            dir: Some(dir),
+        })
+    }
+}
+
+/// Both sides of a listing.
+pub(crate) struct Sides {
+    pub source: Arc<dyn Store>,
+    pub destination: Arc<dyn Store>,
+}
+
 /// A listing of both sides whose findings can be looked at.
 pub(crate) struct Listed {
     pub engine: Arc<Engine>,
     pub progress: Progress,
-    /// Holds the state and the segments until it is dropped.
-    _dir: tempfile::TempDir,
+    _dir: Option<tempfile::TempDir>,
 }
 
 /// Lists and merges both sides and copies nothing.
@@ -35,32 +66,55 @@ pub(crate) async fn list(
     limits: Limits,
     cancel: CancellationToken,
 ) -> Result<Listed> {
-    let dir = tempfile::tempdir().map_err(|error| {
-        Error::control(ErrorKind::Full, "cannot create a temporary folder").cause(error)
-    })?;
-    let state = Arc::new(SqliteState::open(dir.path().join("state.db"))?);
-    let id = TransferId::generate();
+    let sides = Sides {
+        source,
+        destination,
+    };
+    let never = CancellationToken::new();
+    let place = Place::temporary()?;
+    let listed = list_at(place, spec, sides, limits, (cancel, never)).await?;
+    listed.ok_or_else(|| Error::control(ErrorKind::Internal, "a listing ended by itself"))
+}
+
+/// Goes on with a listing until it ends, or `None` until it drains: call again with the same place.
+pub(crate) async fn list_at(
+    place: Place,
+    spec: TransferSpec,
+    sides: Sides,
+    limits: Limits,
+    (cancel, drain): (CancellationToken, CancellationToken),
+) -> Result<Option<Listed>> {
+    let Place {
+        id,
+        state,
+        segments,
+        dir,
+    } = place;
     let (Submitted::Created(_) | Submitted::Existing(_)) = state.submit(&id, &spec).await?;
     let (meter, _failures) = Meter::new();
-    let engine = Arc::new(Engine::new(EngineParts {
-        segments: Arc::new(Segments::open(dir.path().join("segments"))?),
+    let mut engine = Engine::new(EngineParts {
+        segments,
         id,
         spec,
         state,
-        source,
-        destination,
+        source: sides.source,
+        destination: sides.destination,
         limits,
         meter: Arc::new(meter),
         cancel,
         service_copy: ServiceCopy::Off,
-    }));
-    drive::copy_phase(&engine, false).await?;
+    });
+    engine.drain = drain;
+    let engine = Arc::new(engine);
+    if drive::listing(&engine, &watch::channel(Feed::default()).0).await? == StepEnd::More {
+        return Ok(None);
+    }
     let progress = engine.state.progress(&engine.id).await?;
-    Ok(Listed {
+    Ok(Some(Listed {
         engine,
         progress,
         _dir: dir,
-    })
+    }))
 }
 
 impl Listed {
@@ -108,23 +162,29 @@ impl Listed {
 }
 
 /// Tells the differences between two sides under `spec` (its mode, comparison and deletion policy
-/// decide what counts), with the source key, or the destination key of what is only there. Returns
-/// the counts of the listing.
+/// decide what counts), with the source key, or the destination key of what is only there. False if the
+/// engine drained before all was listed.
 pub(crate) async fn differences(
     like: &Engine,
+    place: Place,
     spec: TransferSpec,
-    read_to_compare: bool,
     show: &mut (dyn FnMut(String, Difference) + Send),
-) -> Result<Progress> {
+) -> Result<bool> {
     let limits = Limits {
-        read_to_compare,
+        read_to_compare: false,
         keep_skipped: false,
         ..like.limits.clone()
     };
-    let (source, destination) = (Arc::clone(&like.source), Arc::clone(&like.destination));
-    let listed = list(spec, source, destination, limits, like.cancel.clone()).await?;
+    let sides = Sides {
+        source: Arc::clone(&like.source),
+        destination: Arc::clone(&like.destination),
+    };
+    let tokens = (like.cancel.clone(), like.drain.clone());
+    let Some(listed) = list_at(place, spec, sides, limits, tokens).await? else {
+        return Ok(false);
+    };
     listed.outcomes(&mut |outcome| tell(outcome, show)).await?;
-    Ok(listed.progress)
+    Ok(true)
 }
 
 /// Whether an object was skipped because both sides have it alike. What a listing passes over is

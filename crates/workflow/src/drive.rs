@@ -15,13 +15,15 @@ use skyhaul_model::filter::Filters;
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{
-    Phase, Progress, TransferChange, TransferRow, TransferState, TransferStatus, UploadStatus,
+    Phase, Progress, SegmentStore, TransferChange, TransferRow, TransferState, TransferStatus,
+    UploadStatus,
 };
-use skyhaul_stores::open;
+use skyhaul_stores::open::{self, Ambient, Opens};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::delete::{self, Deletions};
+use crate::compare::Place;
+use crate::delete::{self, Deletions, Verdict};
 use crate::embedded::Start;
 use crate::fleet::{self, Fleet, Sent};
 use crate::home::Home;
@@ -64,7 +66,7 @@ struct Run {
     notes: Vec<String>,
 }
 
-/// Opens both sides of a transfer and makes its engine.
+/// Opens both sides of a transfer and makes its engine, whose segments are in its folder.
 pub(crate) async fn engine(
     home: &Home,
     state: &Arc<dyn TransferState>,
@@ -73,13 +75,38 @@ pub(crate) async fn engine(
     meter: Meter,
     cancel: CancellationToken,
 ) -> Result<Arc<Engine>> {
-    let (source, destination) = open::both(&row.spec, &row.id).await?;
+    let segments = Arc::new(home.segments(&row.id)?);
+    let places = Places {
+        opens: &Ambient,
+        state,
+        segments,
+    };
+    let engine = engine_at(places, row, limits, meter, cancel).await?;
+    Ok(Arc::new(engine))
+}
+
+/// Where an engine finds what is not in its transfer's row.
+pub(crate) struct Places<'a> {
+    pub opens: &'a dyn Opens,
+    pub state: &'a Arc<dyn TransferState>,
+    pub segments: Arc<dyn SegmentStore>,
+}
+
+/// The same with all of it elsewhere.
+pub(crate) async fn engine_at(
+    places: Places<'_>,
+    row: &TransferRow,
+    limits: Limits,
+    meter: Meter,
+    cancel: CancellationToken,
+) -> Result<Engine> {
+    let (source, destination) = open::both(places.opens, &row.spec, &row.id).await?;
     let one_service = source.service().is_some() && source.service() == destination.service();
-    Ok(Arc::new(Engine::new(EngineParts {
+    Ok(Engine::new(EngineParts {
         id: row.id.clone(),
         spec: row.spec.clone(),
-        state: Arc::clone(state),
-        segments: Arc::new(home.segments(&row.id)?),
+        state: Arc::clone(places.state),
+        segments: places.segments,
         source,
         destination,
         limits,
@@ -90,7 +117,7 @@ pub(crate) async fn engine(
         } else {
             ServiceCopy::Off
         },
-    })))
+    }))
 }
 
 /// Runs a transfer from its present phase to its end.
@@ -267,15 +294,41 @@ fn numbers(engine: &Engine, progress: &Progress, before: u64, began: Instant) ->
     }
 }
 
+/// How a transfer ended whose work is done.
+pub(crate) fn end_status(
+    progress: &Progress,
+    deletions: &Deletions,
+    verification_failed: bool,
+) -> TransferStatus {
+    let failed = progress.listed.failed + progress.done.failed + deletions.failed;
+    if failed > 0 || verification_failed {
+        TransferStatus::Incomplete
+    } else {
+        TransferStatus::Succeeded
+    }
+}
+
+/// Lists until all is listed, or the engine drains.
+pub(crate) async fn listing(engine: &Arc<Engine>, feed: &watch::Sender<Feed>) -> Result<StepEnd> {
+    let filters = Filters::compile(&engine.spec.filters, engine.spec.now)?;
+    loop {
+        let end = pool::run(engine, filters.clone(), feed.clone()).await?;
+        // A slice that was thought dead may have cut a range in two meanwhile.
+        if end == StepEnd::Done && engine.state.progress(&engine.id).await?.listing_done {
+            break;
+        }
+        if engine.drain.is_cancelled() {
+            return Ok(StepEnd::More);
+        }
+    }
+    feed.send_modify(|feed| feed.ended = true);
+    Ok(StepEnd::Done)
+}
+
 /// Lists and copies until both are done.
 pub(crate) async fn copy_phase(engine: &Arc<Engine>, copies: bool) -> Result<()> {
-    let filters = Filters::compile(&engine.spec.filters, engine.spec.now)?;
     let (feed, news) = watch::channel(Feed::default());
-    let listing = async {
-        while pool::run(engine, filters.clone(), feed.clone()).await? == StepEnd::More {}
-        feed.send_modify(|feed| feed.ended = true);
-        Ok::<_, Error>(())
-    };
+    let listing = async { listing(engine, &feed).await.map(drop) };
     if !copies {
         return listing.await;
     }
@@ -354,8 +407,9 @@ impl Run {
             self.enter(Phase::Complete, None).await?;
         }
         if self.row.phase == Phase::Complete {
-            let open = complete::sweep(&engine).await?;
-            if open > 0 {
+            if let Some(open) = complete::sweep(&engine).await?
+                && open > 0
+            {
                 self.notes.push(format!(
                     "{open} uploads that were given up could not be aborted: `skyhaul cleanup {}` \
                      tries again",
@@ -378,19 +432,17 @@ impl Run {
         }
         // Again in a run that begins at the report: what was found is not in the row.
         if matches!(self.row.phase, Phase::Verify | Phase::Report) {
-            self.verification_failed = !verify::after_copy(&engine, &mut self.notes).await?;
+            let place = async || Place::temporary();
+            let good = verify::after_copy(&engine, place, &mut self.notes).await?;
+            self.verification_failed = good == Some(false);
             self.enter(Phase::Report, None).await?;
         }
+        self.deletions = delete::deletions(&engine).await?;
         if let Some(path) = report {
             report::write(&engine, &self.deletions.segments, path).await?;
         }
         let progress = engine.state.progress(&engine.id).await?;
-        let failed = progress.listed.failed + progress.done.failed + self.deletions.failed;
-        let status = if failed > 0 || self.verification_failed {
-            TransferStatus::Incomplete
-        } else {
-            TransferStatus::Succeeded
-        };
+        let status = end_status(&progress, &self.deletions, self.verification_failed);
         self.enter(Phase::Ended, Some(status)).await
     }
 
@@ -400,46 +452,28 @@ impl Run {
         confirm: Option<&crate::summary::ConfirmDelete>,
     ) -> Result<()> {
         let engine = &self.engine;
-        if engine.spec.delete.is_none() {
-            return Ok(());
-        }
-        let mut progress = engine.state.progress(&engine.id).await?;
         // What was listed long ago may be true no more.
         let listed_before = resumed || self.began.elapsed() > delete::FRESH;
-        let deletes = progress.listed.deletes;
-        if deletes > 0 && listed_before && delete::source_is_empty(engine).await? {
-            progress.listed.source_objects = 0;
+        match delete::judge(engine, listed_before).await? {
+            Verdict::Nothing => return Ok(()),
+            Verdict::Refused(refusal) => {
+                self.enter(Phase::Ended, Some(TransferStatus::Failed))
+                    .await?;
+                return Err(refusal);
+            }
+            Verdict::Kept(why) => {
+                self.notes.push(why);
+                return Ok(());
+            }
+            Verdict::Allowed { deletes, there } => {
+                if confirm.is_some_and(|confirm| !confirm(deletes, there)) {
+                    self.notes
+                        .push(format!("{deletes} objects were not deleted, as you said"));
+                    return Ok(());
+                }
+            }
         }
-        if let Err(refusal) = delete::guard(engine, &progress) {
-            // Going on with the same listing would be refused again.
-            self.enter(Phase::Ended, Some(TransferStatus::Failed))
-                .await?;
-            return Err(refusal);
-        }
-        let there = progress.listed.destination_objects;
-        if deletes == 0 {
-            return Ok(());
-        }
-        // What failed to arrive may be what is about to go, under another name.
-        let failed = progress.listed.failed + progress.done.failed;
-        let forced = engine
-            .spec
-            .delete
-            .as_ref()
-            .is_some_and(|policy| policy.force);
-        if failed > 0 && !forced {
-            self.notes.push(format!(
-                "{deletes} objects were not deleted, because {failed} objects were not copied \
-                 (--force deletes all the same)"
-            ));
-            return Ok(());
-        }
-        if confirm.is_some_and(|confirm| !confirm(deletes, there)) {
-            self.notes
-                .push(format!("{deletes} objects were not deleted, as you said"));
-            return Ok(());
-        }
-        self.deletions = delete::delete(engine, listed_before).await?;
+        delete::delete(engine, listed_before).await?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result, TransferId, TransferSpec};
 use skyhaul_state::{Phase, Progress, Submitted, TransferRow, TransferState, TransferStatus};
 use skyhaul_stores::Access;
-use skyhaul_stores::open;
+use skyhaul_stores::open::{self, Ambient};
 use tokio_util::sync::CancellationToken;
 
 use crate::home::Home;
@@ -115,7 +115,7 @@ impl Embedded {
     /// Looks at both sides and makes a specification: key mapping, both sides checked, helpful
     /// errors for a prefix without `-r` and for an empty source.
     pub async fn plan(&self, request: CopyRequest) -> Result<TransferSpec> {
-        plan::plan(request, Access::Write).await
+        plan::plan(&Ambient, request, Access::Write).await
     }
 
     /// Runs a transfer, or goes on with the unfinished one of the same specification.
@@ -170,7 +170,7 @@ impl Embedded {
         cancel: CancellationToken,
     ) -> Result<Summary> {
         let began = Instant::now();
-        let (source, destination) = open::both(&spec, &TransferId::generate()).await?;
+        let (source, destination) = open::both(&Ambient, &spec, &TransferId::generate()).await?;
         let limits = drive::limits(&self.settings, true);
         let listed = compare::list(spec, source, destination, limits, cancel).await?;
         // What the guard would refuse is refused here too, after it was shown.
@@ -229,7 +229,7 @@ impl Embedded {
     ) -> Result<Comparison> {
         let read_to_compare = request.compare == Compare::Checksum;
         let only_sizes = request.compare == Compare::Size;
-        let mut spec = plan::plan(request, Access::Read).await?;
+        let mut spec = plan::plan(&Ambient, request, Access::Read).await?;
         spec.mode = Mode::Sync;
         spec.if_exists = IfExists::Overwrite;
         spec.compare = if only_sizes {
@@ -238,7 +238,7 @@ impl Embedded {
             Compare::Checksum
         };
         spec.delete = Some(DeletePolicy::default());
-        let (source, destination) = open::both(&spec, &TransferId::generate()).await?;
+        let (source, destination) = open::both(&Ambient, &spec, &TransferId::generate()).await?;
         let limits = Limits {
             read_to_compare,
             ..drive::limits(&self.settings, true)

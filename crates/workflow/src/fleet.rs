@@ -16,9 +16,9 @@ use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Location, Result};
+use skyhaul_state::GatewayRow;
 use skyhaul_state::control::MemberRole;
 use skyhaul_state::service::{Scope, Service, Token};
-use skyhaul_state::{GatewayRow, Progress};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
@@ -276,19 +276,15 @@ async fn copied(engine: &Engine) -> Result<()> {
         let new = bytes.saturating_sub(before).saturating_sub(shown);
         engine.meter.add_bytes(new);
         shown += new;
-        if is_done(&progress) {
+        if progress.is_copied() {
             return Ok(());
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-fn is_done(progress: &Progress) -> bool {
-    progress.listing_done && progress.groups_done == progress.groups
-}
-
 async fn is_copied(engine: &Engine) -> Result<bool> {
-    Ok(is_done(&engine.state.progress(&engine.id).await?))
+    Ok(engine.state.progress(&engine.id).await?.is_copied())
 }
 
 /// One gateway, through all its processes.

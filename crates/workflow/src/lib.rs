@@ -1,6 +1,7 @@
 //! The steps of a transfer (plan, list, copy, complete, delete, verify, report, cleanup) over the
 //! store and state traits, and the driver that runs them all in one process.
 
+pub mod account;
 mod cleanup;
 mod compare;
 mod delete;
@@ -12,15 +13,19 @@ mod home;
 pub mod inspect;
 mod ls;
 pub mod machines;
+pub mod order;
 mod plan;
 mod report;
 pub mod request;
 pub mod settings;
+pub mod steps;
 pub mod summary;
 mod tokens;
 mod verify;
 
+pub use account::Account;
 pub use embedded::Embedded;
+pub use order::Order;
 pub use request::CopyRequest;
 pub use settings::Settings;
 pub use summary::{Event, Events, Summary};

@@ -12,21 +12,25 @@ use skyhaul_state::Progress;
 use skyhaul_stores::{Access, ListRequest, Store, several};
 
 use crate::request::CopyRequest;
-use skyhaul_stores::open::{self, Use};
+use skyhaul_stores::open::{Opens, Use};
 
 /// See [`crate::Embedded::plan`]. `access` is what the destinations must permit.
-pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<TransferSpec> {
+pub(crate) async fn plan(
+    opens: &dyn Opens,
+    request: CopyRequest,
+    access: Access,
+) -> Result<TransferSpec> {
     let now = Timestamp::now();
     // Filters are compiled only to refuse bad ones before anything is asked of a store.
     Filters::compile(&request.filters, now)?;
     refuse_several(&request)?;
     let source = absolute(&request.source)?;
-    let (kind, place) = look_at_source(&request, &source).await?;
+    let (kind, place) = look_at_source(opens, &request, &source).await?;
     let mut planned = Vec::new();
     for destination in &request.destinations {
         let destination = absolute(destination)?;
         refuse_source(&request, &source, &destination).await?;
-        let seen = look_at_destination(&request, &destination, access).await?;
+        let seen = look_at_destination(opens, &request, &destination, access).await?;
         planned.push(one(&request, &source, (kind, &place), destination, seen).await?);
     }
     refuse_shared(&planned)?;
@@ -64,7 +68,8 @@ pub(crate) async fn plan(request: CopyRequest, access: Access) -> Result<Transfe
     let sides = sides.chain(far.map(|endpoint| (endpoint, Side::Destination, access)));
     for (endpoint, side, access) in sides {
         if endpoint.location.scheme == Scheme::Local {
-            open::store(endpoint, side, with(&request))
+            opens
+                .open(endpoint, side, with(&request))
                 .await?
                 .check(access, "")
                 .await?;
@@ -209,6 +214,7 @@ fn with(request: &CopyRequest) -> Use {
 
 /// What is at the source, whether it can be read, and where it is.
 async fn look_at_source(
+    opens: &dyn Opens,
     request: &CopyRequest,
     source: &Endpoint,
 ) -> Result<(SourceKind, Option<String>)> {
@@ -219,13 +225,13 @@ async fn look_at_source(
             let mut kind = local_kind(&source.location).await?;
             if !recursive && let SourceKind::Folder { objects, more } = &mut kind {
                 // It is refused: with the number of objects, not of its entries.
-                let store = open::store(source, Side::Source, with(request)).await?;
+                let store = opens.open(source, Side::Source, with(request)).await?;
                 (*objects, *more) = count(&store, String::new()).await?;
             }
             Ok((kind, None))
         }
         Scheme::S3 => {
-            let store = open::store(source, Side::Source, with(request)).await?;
+            let store = opens.open(source, Side::Source, with(request)).await?;
             store.check(Access::Read, &source.location.path).await?;
             let kind = s3_kind(&store, &source.location, recursive, may_be_empty).await?;
             Ok((kind, store.place()))
@@ -235,13 +241,16 @@ async fn look_at_source(
 
 /// Whether a destination is a local folder that exists, and where it is. Fails if it cannot be used.
 async fn look_at_destination(
+    opens: &dyn Opens,
     request: &CopyRequest,
     destination: &Endpoint,
     access: Access,
 ) -> Result<(bool, Option<String>)> {
     let is_folder = destination.location.scheme == Scheme::Local
         && is_directory(&destination.location.path).await;
-    let opened = open::store(destination, Side::Destination, with(request)).await?;
+    let opened = opens
+        .open(destination, Side::Destination, with(request))
+        .await?;
     if destination.location.scheme == Scheme::S3 {
         opened.check(access, &destination.location.path).await?;
     }

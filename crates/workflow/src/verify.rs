@@ -1,5 +1,4 @@
-//! The verify step: after a copy the receipts prove each object; a sync also lists the destination
-//! once more.
+//! The verify step: after a copy the receipts prove each object; a sync also lists both sides once more.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,14 +9,20 @@ use skyhaul_model::outcome::Action;
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{Pin, Result};
 
+use crate::compare::Place;
 use crate::embedded::Difference;
 use crate::{compare, report};
 
 /// Most differences that are looked into one by one.
 const MOST: usize = 10_000;
 
-/// Whether everything that was counted as copied is at the destination.
-pub(crate) async fn after_copy(engine: &Arc<Engine>, notes: &mut Vec<String>) -> Result<bool> {
+/// Whether everything that was counted as copied is at the destination; `None` if the engine drained before
+/// that was known. A sync is listed once more, at `place`.
+pub(crate) async fn after_copy(
+    engine: &Arc<Engine>,
+    place: impl AsyncFnOnce() -> Result<Place>,
+    notes: &mut Vec<String>,
+) -> Result<Option<bool>> {
     let progress = engine.state.progress(&engine.id).await?;
     let (listed, done) = (progress.listed, progress.done);
     if listed.copy_objects != done.objects + done.failed + done.skipped {
@@ -25,24 +30,27 @@ pub(crate) async fn after_copy(engine: &Arc<Engine>, notes: &mut Vec<String>) ->
             "{} objects were to be copied, but {} were copied, {} failed and {} were skipped",
             listed.copy_objects, done.objects, done.failed, done.skipped
         ));
-        return Ok(false);
+        return Ok(Some(false));
     }
     if engine.spec.mode != Mode::Sync || done.objects == 0 {
-        return Ok(true);
+        return Ok(Some(true));
     }
     let mut spec = engine.spec.clone();
     spec.compare = Compare::Size;
     spec.if_exists = IfExists::Overwrite;
     spec.delete = None;
     let mut suspects = HashSet::new();
-    compare::differences(engine, spec, false, &mut |key, difference| {
+    let listed = compare::differences(engine, place().await?, spec, &mut |key, difference| {
         if matches!(difference, Difference::Missing | Difference::Size) && suspects.len() < MOST {
             suspects.insert(key);
         }
     })
     .await?;
+    if !listed {
+        return Ok(None);
+    }
     if suspects.is_empty() {
-        return Ok(true);
+        return Ok(Some(true));
     }
     // What differs and was copied by us must have changed at the source since, or it is lost.
     let mut copied = Vec::new();
@@ -67,5 +75,5 @@ pub(crate) async fn after_copy(engine: &Arc<Engine>, notes: &mut Vec<String>) ->
             good = false;
         }
     }
-    Ok(good)
+    Ok(Some(good))
 }

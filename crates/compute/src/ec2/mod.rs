@@ -46,7 +46,7 @@ pub fn newest_image(architecture: Architecture) -> String {
         Architecture::Arm => "arm64",
     };
     let images = "resolve:ssm:/aws/service/ami-amazon-linux-latest";
-    format!("{images}/al2023-ami-minimal-kernel-default-{name}")
+    format!("{images}/al2023-ami-kernel-default-{name}")
 }
 
 /// What a machine's processors understand.

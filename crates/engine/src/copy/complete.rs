@@ -200,21 +200,25 @@ pub(crate) async fn abort_at_store(engine: &Engine, row: &UploadRow) -> Result<(
 }
 
 /// Completes what a dead run left: uploads all of whose parts are recorded, and aborts those that
-/// were given up; returns how many of these could not be. To be called when every group is done.
-pub async fn sweep(engine: &Engine) -> Result<u64> {
+/// were given up; returns how many of these could not be. `None` if the engine drained before it came to
+/// the end: call again. To be called when every group is done.
+pub async fn sweep(engine: &Engine) -> Result<Option<u64>> {
     let (mut left, mut after) = (0, None);
     loop {
-        engine.check_cancelled()?;
         let unsettled = UploadStatus::UNSETTLED;
         let rows = engine
             .state
             .uploads(&engine.id, &unsettled, after.as_ref(), PAGE)
             .await?;
         let Some(last) = rows.last() else {
-            return Ok(left);
+            return Ok(Some(left));
         };
         after = Some(last.key.clone());
         for row in rows {
+            engine.check_cancelled()?;
+            if engine.drain.is_cancelled() {
+                return Ok(None);
+            }
             if row.status == UploadStatus::Superseded {
                 if let Err(error) = abort(engine, &row).await {
                     // Kept as superseded: `cleanup` tries again.

@@ -40,7 +40,8 @@ impl Pool {
     /// listed at all.
     pub(crate) fn cuts(&self) -> Vec<OwnedSemaphorePermit> {
         let is_splittable = self.engine.source.capabilities().splittable_listing;
-        if !is_splittable || self.waiting.load(Ordering::Relaxed) > 0 {
+        let is_over = self.engine.drain.is_cancelled();
+        if !is_splittable || is_over || self.waiting.load(Ordering::Relaxed) > 0 {
             return Vec::new();
         }
         split::take_permits(&self.permits, self.engine.limits.checkers)
@@ -91,7 +92,7 @@ impl Pool {
     }
 }
 
-/// Lists a transfer's open ranges until they end (or each ran a slice). Leases of dead runs are
+/// Lists a transfer's open ranges until they end, or each ran a slice, or the engine drains. Leases of dead runs are
 /// taken over: the caller has proved that no other process works on the transfer. Does not set
 /// `ended` in the feed: more slices may follow.
 pub async fn run(
@@ -125,6 +126,10 @@ pub async fn run(
         });
     };
     loop {
+        if engine.drain.is_cancelled() && !rows.is_empty() {
+            rows.clear();
+            end = StepEnd::More;
+        }
         while !rows.is_empty()
             && let Some(permit) = pool.idle_permit()
             && let Some(row) = rows.pop()

@@ -20,6 +20,9 @@ use super::scan::Scan;
 use crate::copy::{group, object};
 use crate::engine::StepEnd;
 
+/// Keys to delete in one segment: so many are deleted between two looks at the time.
+const MOST_DELETES: usize = 16_384;
+
 /// A range being listed by this process.
 pub(crate) struct RangeTask {
     row: RangeRow,
@@ -98,7 +101,8 @@ impl RangeTask {
             pages += u32::from(!page.entries.is_empty());
             self.counts.pages += 1;
             self.merge(pool, page).await?;
-            let is_last = engine.limits.slice_pages.is_some_and(|most| pages >= most);
+            let is_last = engine.limits.slice_pages.is_some_and(|most| pages >= most)
+                || (pages > 0 && engine.drain.is_cancelled());
             let most = pool.publish_objects();
             if is_last
                 || self.packer.full_groups() > 0
@@ -285,11 +289,11 @@ impl RangeTask {
             segments.push((ListSegmentKind::Outcomes, pointer));
             self.outcomes.clear();
         }
-        if !self.deletes.is_empty() {
-            let pointer = engine.segments.write_deletes(&self.deletes).await?;
+        for keys in self.deletes.chunks(MOST_DELETES) {
+            let pointer = engine.segments.write_deletes(keys).await?;
             segments.push((ListSegmentKind::Deletes, pointer));
-            self.deletes.clear();
         }
+        self.deletes.clear();
         let published = groups.len() as u64;
         let publication = Publication {
             cursor: self.last.clone(),

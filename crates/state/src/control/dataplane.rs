@@ -222,7 +222,8 @@ pub enum MemberStep {
 /// What happens to a dataplane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataplaneChange {
-    /// A transfer uses it from now on. Refused (`LeaseLost`) unless it is active.
+    /// A transfer uses it from now on. Refused (`LeaseLost`) unless it is active, and for now (`Throttled`)
+    /// while another one does: gateways of two would listen on one port.
     Bind(TransferId),
     /// A transfer does not use it any more.
     Release(TransferId),
@@ -304,6 +305,12 @@ impl DataplaneRow {
                 if !active {
                     let message = "the dataplane is going, no transfer can use it any more";
                     return Err(self.refused(message));
+                }
+                if self.transfers.iter().any(|other| other != transfer) {
+                    let message = "another transfer uses the dataplane";
+                    return Err(Error::control(ErrorKind::Throttled, message)
+                        .object(self.id.as_str())
+                        .hint("try again when that has ended, or use another dataplane"));
                 }
                 self.transfers.insert(transfer.clone());
                 self.idle_since = None;
@@ -514,6 +521,13 @@ mod tests {
         row.apply(&DataplaneChange::Bind(transfer.clone())).unwrap();
         row.apply(&DataplaneChange::Idle(at(3))).unwrap();
         assert_eq!(row.idle_since, None);
+        row.apply(&DataplaneChange::Bind(transfer.clone())).unwrap();
+        let other = DataplaneChange::Bind(TransferId::generate());
+        let refused = row.apply(&other).unwrap_err();
+        assert_eq!(
+            (refused.kind, refused.retryable),
+            (ErrorKind::Throttled, true)
+        );
         let refused = row.apply(&DataplaneChange::EndIdle).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::LeaseLost);
         assert_eq!(row.status, DataplaneStatus::Active);

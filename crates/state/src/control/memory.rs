@@ -10,7 +10,8 @@ use skyhaul_model::{Result, TransferId};
 
 use super::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, may_forget, no_dataplane, no_enrolment, other_words,
+    Sightings, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment, no_submission,
+    other_order, other_words,
 };
 
 /// See the module documentation.
@@ -21,6 +22,8 @@ pub struct MemoryControl(Mutex<Held>);
 struct Held {
     dataplanes: BTreeMap<DataplaneId, DataplaneRow>,
     enrolments: BTreeMap<String, Enrolment>,
+    submissions: BTreeMap<TransferId, Submission>,
+    regions: BTreeMap<String, String>,
     secrets: BTreeMap<TransferId, Bytes>,
     sightings: Sightings,
 }
@@ -95,6 +98,51 @@ impl ControlState for MemoryControl {
 
     async fn strike(&self, machine: &str) -> Result<()> {
         self.held().enrolments.remove(machine);
+        Ok(())
+    }
+
+    async fn submit(&self, new: &Submission) -> Result<Submission> {
+        let mut held = self.held();
+        let kept = held.submissions.entry(new.transfer.clone());
+        let kept = kept.or_insert_with(|| new.clone());
+        if kept.is_of(new) {
+            Ok(kept.clone())
+        } else {
+            Err(other_order(&new.transfer))
+        }
+    }
+
+    async fn submission(&self, transfer: &TransferId) -> Result<Option<Submission>> {
+        Ok(self.held().submissions.get(transfer).cloned())
+    }
+
+    async fn change_submission(
+        &self,
+        transfer: &TransferId,
+        change: &SubmissionChange,
+    ) -> Result<Submission> {
+        let mut held = self.held();
+        let row = held.submissions.get_mut(transfer);
+        let row = row.ok_or_else(|| no_submission(transfer))?;
+        row.apply(change)?;
+        Ok(row.clone())
+    }
+
+    async fn withdraw(&self, transfer: &TransferId) -> Result<()> {
+        self.held().submissions.remove(transfer);
+        Ok(())
+    }
+
+    async fn regions(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.held().regions.clone())
+    }
+
+    async fn set_region(&self, name: &str, settings: Option<&str>) -> Result<()> {
+        let mut held = self.held();
+        match settings {
+            Some(settings) => held.regions.insert(name.to_owned(), settings.to_owned()),
+            None => held.regions.remove(name),
+        };
         Ok(())
     }
 

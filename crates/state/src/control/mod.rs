@@ -1,10 +1,11 @@
-//! What outlives a transfer, or is none of a gateway's business: dataplanes with the launches of their
-//! members, what machines say of themselves and are assigned to, wrapped secrets, what the reaper saw. A table
-//! of its own, of which machines read and write nothing but their own row.
+//! What outlives a transfer, or is none of a gateway's business: what was submitted, dataplanes with the
+//! launches of their members, what machines say of themselves and are assigned to, wrapped secrets, regions,
+//! what the reaper saw. A table of its own, of which machines read and write nothing but their own row.
 
 mod dataplane;
 mod enrolment;
 mod memory;
+mod submission;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -21,6 +22,9 @@ pub use dataplane::{
 };
 pub use enrolment::{Enrolment, EnrolmentChange, LONGEST_ASSIGNMENT, MOST_ASSIGNMENTS};
 pub use memory::MemoryControl;
+pub use submission::{
+    Failure, LONGEST_ORDER, Sign, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
+};
 
 /// Machines of which no dataplane knows, and since when they were seen.
 pub type Sightings = BTreeMap<MachineId, Timestamp>;
@@ -61,6 +65,30 @@ pub trait ControlState: Debug + Send + Sync {
     /// Removes a machine's row, if there is one.
     async fn strike(&self, machine: &str) -> Result<()>;
 
+    /// Keeps a submission, or finds the one of the same transfer and order; one of another order is refused
+    /// (`Invalid`).
+    async fn submit(&self, new: &Submission) -> Result<Submission>;
+
+    /// What was submitted for a transfer.
+    async fn submission(&self, transfer: &TransferId) -> Result<Option<Submission>>;
+
+    /// Makes a change of a submission by the rules of [`Submission::apply`]; the row after it. `NotFound` if
+    /// there is none.
+    async fn change_submission(
+        &self,
+        transfer: &TransferId,
+        change: &SubmissionChange,
+    ) -> Result<Submission>;
+
+    /// Forgets a submission, if there is one.
+    async fn withdraw(&self, transfer: &TransferId) -> Result<()>;
+
+    /// What was deployed in each region, by its name: JSON that the workflow reads.
+    async fn regions(&self) -> Result<BTreeMap<String, String>>;
+
+    /// Says what is deployed in a region; with `None` that nothing is.
+    async fn set_region(&self, name: &str, settings: Option<&str>) -> Result<()>;
+
     /// A transfer's secrets, wrapped by a key that is not in the state.
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>>;
 
@@ -87,6 +115,19 @@ pub fn no_dataplane(id: &DataplaneId) -> Error {
 
 pub(crate) fn no_enrolment(machine: &str) -> Error {
     Error::control(ErrorKind::NotFound, "no such machine has told of itself").object(machine)
+}
+
+/// The error of a transfer that was not submitted.
+#[must_use]
+pub fn no_submission(transfer: &TransferId) -> Error {
+    Error::control(ErrorKind::NotFound, "no such transfer was submitted")
+        .object(transfer.as_str())
+        .hint("`skyhaul status --stack` lists them")
+}
+
+pub(crate) fn other_order(transfer: &TransferId) -> Error {
+    Error::invalid("this id belongs to a transfer that something else was asked of")
+        .object(transfer.as_str())
 }
 
 pub(crate) fn other_words(id: &DataplaneId) -> Error {

@@ -4,11 +4,16 @@
 //! |---|---|---|
 //! | dataplane | `dataplanes` | its id |
 //! | enrolment | the machine's name at its provider | `enrolment` |
+//! | submission | `submission#` and the transfer | `submission` |
+//! | what a region has | `regions` | its name |
 //! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
 //!
-//! All dataplanes are in one partition: there are some tens, one query reads them strongly consistent, and
+//! A submission has a partition of its own, so that a policy can say who may submit and nothing else. All
+//! dataplanes are in one partition: there are some tens, one query reads them strongly consistent, and
 //! each is written some times in its life.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use aws_types::SdkConfig;
@@ -18,17 +23,19 @@ use serde::de::DeserializeOwned;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, Result, TransferId};
 
-use super::item::{BODY, EXPIRES, Item, bytes, expires};
+use super::item::{BODY, EXPIRES, Item, SORT, bytes, expires};
 use super::key::Key;
 use super::table::{Query, Table};
 use super::versioned::Step;
 use super::{create, expression, open, pack};
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, may_forget, no_dataplane, no_enrolment, other_words,
+    Sightings, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment, no_submission,
+    other_order, other_words,
 };
 
 const DATAPLANES: &str = "dataplanes";
+const REGIONS: &str = "regions";
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -54,6 +61,20 @@ fn enrolment(machine: &str) -> Key {
     Key {
         partition: machine.to_owned(),
         sort: "enrolment".to_owned(),
+    }
+}
+
+fn submission(transfer: &TransferId) -> Key {
+    Key {
+        partition: format!("submission#{transfer}"),
+        sort: "submission".to_owned(),
+    }
+}
+
+fn region(name: &str) -> Key {
+    Key {
+        partition: REGIONS.to_owned(),
+        sort: name.to_owned(),
     }
 }
 
@@ -115,24 +136,52 @@ impl DynamoDbControl {
         };
         self.table.modify(key, decide).await
     }
+
+    /// Keeps a row unless there is one already, which must be of the same words; the one that there is now.
+    async fn keep<T>(
+        &self,
+        key: &Key,
+        new: &T,
+        is_of: impl Fn(&T) -> bool + Send + Sync,
+        other: impl Fn() -> Error + Send + Sync,
+    ) -> Result<T>
+    where
+        T: Clone + Serialize + DeserializeOwned + Send + Sync,
+    {
+        let decide = |found: Option<&Item>| match found {
+            None => Ok(Step::Write(item(key, new)?, Vec::new(), new.clone())),
+            Some(found) => {
+                let known: T = found.body()?;
+                if is_of(&known) {
+                    Ok(Step::Keep(known))
+                } else {
+                    Err(other())
+                }
+            }
+        };
+        self.table.modify(key, decide).await
+    }
+
+    /// Puts a row in the place of whatever was there.
+    async fn set<T: Serialize>(&self, key: &Key, row: &T, expires: bool) -> Result<()> {
+        let mut item = item(key, row)?;
+        if expires {
+            item = item.with(EXPIRES, self::expires());
+        }
+        self.table
+            .put(item, &expression::Expression::default())
+            .await?;
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl ControlState for DynamoDbControl {
     async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
-        let (row, key) = (DataplaneRow::new(new.clone())?, key(&new.id));
-        let decide = |found: Option<&Item>| match found {
-            None => Ok(Step::Write(item(&key, &row)?, Vec::new(), row.clone())),
-            Some(found) => {
-                let known: DataplaneRow = found.body()?;
-                if known.is_of(new) {
-                    Ok(Step::Keep(known))
-                } else {
-                    Err(other_words(&new.id))
-                }
-            }
-        };
-        self.table.modify(&key, decide).await
+        let row = DataplaneRow::new(new.clone())?;
+        let is_of = |known: &DataplaneRow| known.is_of(new);
+        let other = || other_words(&new.id);
+        self.keep(&key(&new.id), &row, is_of, other).await
     }
 
     async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
@@ -188,6 +237,44 @@ impl ControlState for DynamoDbControl {
         self.table.remove(&enrolment(machine)).await
     }
 
+    async fn submit(&self, new: &Submission) -> Result<Submission> {
+        let is_of = |known: &Submission| known.is_of(new);
+        let other = || other_order(&new.transfer);
+        self.keep(&submission(&new.transfer), new, is_of, other)
+            .await
+    }
+
+    async fn submission(&self, transfer: &TransferId) -> Result<Option<Submission>> {
+        self.find(&submission(transfer)).await
+    }
+
+    async fn change_submission(
+        &self,
+        transfer: &TransferId,
+        change: &SubmissionChange,
+    ) -> Result<Submission> {
+        let apply = |row: &mut Submission| row.apply(change);
+        let missing = || no_submission(transfer);
+        self.alter(&submission(transfer), missing, apply).await
+    }
+
+    async fn withdraw(&self, transfer: &TransferId) -> Result<()> {
+        self.table.remove(&submission(transfer)).await
+    }
+
+    async fn regions(&self) -> Result<BTreeMap<String, String>> {
+        let rows = self.table.all(&Query::of(REGIONS.to_owned())).await?;
+        let named = |row: &Item| Ok((row.text(SORT)?.to_owned(), row.body()?));
+        rows.iter().map(named).collect()
+    }
+
+    async fn set_region(&self, name: &str, settings: Option<&str>) -> Result<()> {
+        match settings {
+            Some(settings) => self.set(&region(name), &settings, false).await,
+            None => self.table.remove(&region(name)).await,
+        }
+    }
+
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
         let found = self.table.get(&secrets(transfer)).await?;
         found.as_ref().map(wrapped).transpose()
@@ -214,10 +301,6 @@ impl ControlState for DynamoDbControl {
     }
 
     async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
-        let item = item(&sightings(), seen)?.with(EXPIRES, expires());
-        self.table
-            .put(item, &expression::Expression::default())
-            .await?;
-        Ok(())
+        self.set(&sightings(), seen, true).await
     }
 }

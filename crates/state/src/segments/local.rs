@@ -74,10 +74,11 @@ async fn blocking<T: Send + 'static>(
 
 #[async_trait]
 impl SegmentStore for Segments {
-    async fn put(&self, kind: SegmentKind, bytes: Vec<u8>) -> Result<String> {
-        let pointer = kind.new_pointer();
-        let target = self.root.join(&pointer);
-        let temporary = self.root.join(TEMPORARY).join(pointer.replace('/', "-"));
+    async fn keep(&self, kind: SegmentKind, pointer: &str, bytes: Vec<u8>) -> Result<()> {
+        kind.check(pointer)?;
+        let target = self.root.join(pointer);
+        let own = kind.new_pointer().replace('/', "-");
+        let temporary = self.root.join(TEMPORARY).join(own);
         let (to, durable) = (target.clone(), self.durable);
         blocking(move || {
             let written = write(&temporary, &to, &bytes, durable);
@@ -88,8 +89,7 @@ impl SegmentStore for Segments {
             written
         })
         .await
-        .map_err(|error| fault::io(error, "cannot write the segment", &target))?;
-        Ok(pointer)
+        .map_err(|error| fault::io(error, "cannot write the segment", &target))
     }
 
     async fn get(&self, kind: SegmentKind, pointer: &str) -> Result<Vec<u8>> {

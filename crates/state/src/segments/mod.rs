@@ -29,8 +29,16 @@ const HINT: &str = "this transfer cannot be resumed; start it again with --fresh
 /// gone, `Corrupt` (not retryable) when it is damaged or of another kind or version.
 #[async_trait]
 pub trait SegmentStore: Debug + Send + Sync {
-    /// Keeps bytes under a name of their own ([`SegmentKind::new_pointer`]): whole or not at all.
-    async fn put(&self, kind: SegmentKind, bytes: Vec<u8>) -> Result<String>;
+    /// Keeps bytes at a pointer that the caller made, which is checked ([`SegmentKind::check`]): whole or not
+    /// at all. Of what several keep at the same pointer one stays.
+    async fn keep(&self, kind: SegmentKind, pointer: &str, bytes: Vec<u8>) -> Result<()>;
+
+    /// Keeps bytes under a name of their own ([`SegmentKind::new_pointer`]).
+    async fn put(&self, kind: SegmentKind, bytes: Vec<u8>) -> Result<String> {
+        let pointer = kind.new_pointer();
+        self.keep(kind, &pointer, bytes).await?;
+        Ok(pointer)
+    }
 
     /// The bytes at a pointer, which is checked ([`SegmentKind::check`]); [`gone`] if there are none.
     async fn get(&self, kind: SegmentKind, pointer: &str) -> Result<Vec<u8>>;
@@ -69,6 +77,13 @@ pub trait SegmentStore: Debug + Send + Sync {
         write(self, SegmentKind::Outcomes, outcomes).await
     }
 
+    /// Writes outcomes at a pointer that the caller made.
+    async fn keep_outcomes(&self, pointer: &str, outcomes: &[Outcome]) -> Result<()> {
+        let kind = SegmentKind::Outcomes;
+        self.keep(kind, pointer, encode(kind, outcomes).await?)
+            .await
+    }
+
     /// Reads outcomes.
     async fn read_outcomes(&self, pointer: &str) -> Result<Vec<Outcome>> {
         read(self, SegmentKind::Outcomes, pointer).await
@@ -91,10 +106,13 @@ pub async fn write<T: Serialize + Sync>(
     kind: SegmentKind,
     records: &[T],
 ) -> Result<String> {
-    let bytes = codec::encode(kind, records).await.map_err(|error| {
+    place.put(kind, encode(kind, records).await?).await
+}
+
+async fn encode<T: Serialize + Sync>(kind: SegmentKind, records: &[T]) -> Result<Vec<u8>> {
+    codec::encode(kind, records).await.map_err(|error| {
         Error::control(ErrorKind::Internal, "a segment cannot be encoded").cause(error)
-    })?;
-    place.put(kind, bytes).await
+    })
 }
 
 /// Reads all records of a segment.

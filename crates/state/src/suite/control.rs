@@ -1,21 +1,22 @@
-//! The suite that every backend of [`ControlState`] passes: random changes of a few dataplanes go to the
-//! backend and to the one in memory, and every answer and every row must be the same.
+//! The suite that every backend of [`ControlState`] passes: random changes of a few rows go to the backend
+//! and to the one in memory, and every answer and every row must be the same.
 #![allow(clippy::missing_panics_doc)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use futures::future::join_all;
 use jiff::Timestamp;
 use skyhaul_model::machine::{DataplaneId, IntentId, MachineId, Market, MemberName, Offer};
-use skyhaul_model::{Error, Result, TransferId};
+use skyhaul_model::{Result, TransferId};
 
 use super::Violation;
 use super::dice::Dice;
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
-    MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane,
+    Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane, Sign,
+    Submission, SubmissionChange, SubmissionStep, Wish,
 };
 
 /// Dataplanes, members of each, transfers, machines: few, so that changes meet.
@@ -159,6 +160,18 @@ impl Generator {
     }
 }
 
+/// What two calls gave, if it is the same: `ok`, or the kind of the error.
+fn same<T: PartialEq>(expected: &Result<T>, found: &Result<T>) -> Option<String> {
+    match (expected, found) {
+        (Ok(expected), Ok(found)) => (expected == found).then(|| "ok".to_owned()),
+        (Err(expected), Err(found)) => {
+            let same = expected.kind == found.kind && expected.retryable == found.retryable;
+            same.then(|| format!("{:?}", found.kind))
+        }
+        _ => None,
+    }
+}
+
 /// Runs `steps` random calls, some of them twice, over handles in turn to the *same* state, which is empty.
 pub async fn run(
     handles: &[Arc<dyn ControlState>],
@@ -179,18 +192,10 @@ pub async fn run(
         for _ in 0..times {
             let handle = generator.dice.pick(handles);
             let (expected, found) = (call.make(&model).await, call.make(&**handle).await);
-            let same = match (&expected, &found) {
-                (Ok(expected), Ok(found)) => expected == found,
-                (Err(expected), Err(found)) => {
-                    expected.kind == found.kind && expected.retryable == found.retryable
-                }
-                _ => false,
-            };
-            if !same {
+            let result = same(&expected, &found).ok_or_else(|| {
                 let what = format!("{call:?}: expected {expected:?}, found {found:?}");
-                return Err(Violation { seed, step, what });
-            }
-            let result = found.map_or_else(|error| format!("{:?}", error.kind), |_| "ok".into());
+                Violation { seed, step, what }
+            })?;
             *results.entry((call.name(), result)).or_default() += 1;
         }
     }
@@ -240,20 +245,92 @@ pub async fn enrolments(
         for _ in 0..=dice.below(2) {
             let handle = dice.pick(handles);
             let (expected, found) = (call(&model).await, call(&**handle).await);
-            let kind = |error: &Error| format!("{:?}", error.kind);
-            let (wanted, got) = (
-                expected.as_ref().map_err(kind),
-                found.as_ref().map_err(kind),
-            );
-            if wanted != got {
+            let result = same(&expected, &found).ok_or_else(|| {
                 let what = format!("{name} {change:?}: expected {expected:?}, found {found:?}");
-                return Err(Violation { seed, step, what });
-            }
-            let result = got.map_or_else(|kind| kind, |_| "ok".to_owned());
+                Violation { seed, step, what }
+            })?;
             *results.entry((name, result)).or_default() += 1;
         }
     }
     Ok(results)
+}
+
+/// The same for what is submitted.
+pub async fn submissions(
+    handles: &[Arc<dyn ControlState>],
+    seed: u64,
+    steps: u32,
+) -> Result<Seen, Violation> {
+    let model = MemoryControl::default();
+    let mut dice = Dice::new(seed);
+    let transfers: Vec<_> = (0..FEW).map(|_| TransferId::generate()).collect();
+    let (mut results, mut attempt) = (Seen::new(), 1);
+    for step in 1..=steps {
+        let transfer = dice.pick(&transfers).clone();
+        let order = *dice.pick(&["{}", "{}", "{}", "[]"]);
+        let submitted = Timestamp::from_second(step.into()).unwrap_or_default();
+        let new = Submission::new(transfer.clone(), order, "suite", submitted);
+        let new = new.map_err(|error| Violation {
+            seed,
+            step,
+            what: error.to_string(),
+        })?;
+        let of = attempt + dice.below(2) as u32;
+        let change = match dice.below(9) {
+            0 => SubmissionChange::Begin(of),
+            1 => SubmissionChange::Over(of),
+            2 => SubmissionChange::Wish(*dice.pick(&[Wish::Pause, Wish::Cancel])),
+            _ => SubmissionChange::Step(of, submission_step(&mut dice)),
+        };
+        let what = dice.below(10);
+        let name = ["submit", "submit", "withdraw", "load"].get(what as usize);
+        let name = name.copied().unwrap_or("change");
+        let call = async |to: &dyn ControlState| match name {
+            "submit" => to.submit(&new).await.map(Some),
+            "withdraw" => to.withdraw(&transfer).await.map(|()| None),
+            "load" => to.submission(&transfer).await,
+            _ => to.change_submission(&transfer, &change).await.map(Some),
+        };
+        for _ in 0..=dice.below(2) {
+            let handle = dice.pick(handles);
+            let (expected, found) = (call(&model).await, call(&**handle).await);
+            let result = same(&expected, &found).ok_or_else(|| {
+                let what = format!("{name} {change:?}: expected {expected:?}, found {found:?}");
+                Violation { seed, step, what }
+            })?;
+            attempt = found.ok().flatten().map_or(1, |row| row.attempt);
+            *results.entry((name, result)).or_default() += 1;
+        }
+    }
+    Ok(results)
+}
+
+fn submission_step(dice: &mut Dice) -> SubmissionStep {
+    let text = format!("{}", dice.below(FEW));
+    let intent = IntentId {
+        dataplane: DataplaneId::generate(),
+        member: plan(DataplaneId::generate(), &["a"], 1).members[0]
+            .name
+            .clone(),
+        generation: 1 + dice.below(FEW) as u32,
+    };
+    let sign = Sign {
+        told: dice.chance(1, 2).then_some((text.clone(), dice.below(FEW))),
+        since: Timestamp::UNIX_EPOCH,
+    };
+    match dice.below(8) {
+        0 => SubmissionStep::Uses(DataplaneId::generate()),
+        1 => SubmissionStep::Waits(text),
+        2 => SubmissionStep::Answered(text),
+        3 => SubmissionStep::Fails(Failure {
+            name: text.clone(),
+            cause: text,
+        }),
+        4 => SubmissionStep::Signs(BTreeMap::from([(text, sign.clone())]), Some(sign)),
+        5 => SubmissionStep::Gateways(BTreeSet::from([text])),
+        6 => SubmissionStep::Lost(BTreeSet::from([intent])),
+        _ => SubmissionStep::Replaced(BTreeSet::from([intent])),
+    }
 }
 
 /// Many raise the same number at once, and it is raised once; then the dataplane is told to go while

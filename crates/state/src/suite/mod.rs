@@ -10,6 +10,7 @@ mod audit;
 pub mod control;
 mod dice;
 mod generate;
+pub mod guarded;
 mod model;
 mod race;
 pub mod segments;

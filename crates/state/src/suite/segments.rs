@@ -60,6 +60,7 @@ pub async fn check(place: &dyn SegmentStore) -> Result<()> {
     what_is_written_is_read(place).await?;
     damage_is_told_and_never_read_as_less(place).await?;
     pointers_lead_to_their_kind_and_nowhere_else(place).await?;
+    what_two_keep_at_one_pointer_is_one_of_them(place).await?;
     a_manifest_is_checked_before_it_is_used(place).await
 }
 
@@ -173,6 +174,28 @@ pub async fn pointers_lead_to_their_kind_and_nowhere_else(place: &dyn SegmentSto
     };
     assert_eq!(gone.kind, ErrorKind::NotFound, "{gone}");
     assert!(gone.to_string().contains("--fresh"), "{gone}");
+    Ok(())
+}
+
+/// A pointer that the caller made leads to what one of those kept who kept something there, and leads
+/// nowhere else.
+pub async fn what_two_keep_at_one_pointer_is_one_of_them(place: &dyn SegmentStore) -> Result<()> {
+    let pointer = format!("outcomes/deleted-{}.zst", ulid::Ulid::generate());
+    let both = [vec![outcome(1)], (2..900).map(outcome).collect()];
+    let keeping = both
+        .each_ref()
+        .map(|one| place.keep_outcomes(&pointer, one));
+    for kept in futures::future::join_all(keeping).await {
+        kept?;
+    }
+    let read = place.read_outcomes(&pointer).await?;
+    assert!(both.contains(&read), "{} records", read.len());
+    for wrong in ["deletes/x.zst", "outcomes/../x.zst", "x"] {
+        let Err(error) = place.keep_outcomes(wrong, &both[0]).await else {
+            panic!("{wrong} was written");
+        };
+        is_corrupt(&error, wrong);
+    }
     Ok(())
 }
 

@@ -7,8 +7,8 @@ use futures::future::join_all;
 use skyhaul_model::TransferId;
 use skyhaul_model::machine::MachineId;
 use skyhaul_state::DynamoDbControl;
-use skyhaul_state::control::{ControlState, Sightings};
-use skyhaul_state::suite::control::{Seen, enrolments, race, run};
+use skyhaul_state::control::{ControlState, Sightings, Submission};
+use skyhaul_state::suite::control::{Seen, enrolments, race, run, submissions};
 
 use super::{config, emulators};
 
@@ -64,6 +64,67 @@ async fn machines_are_assigned_as_in_memory() {
         for result in ["ok", "NotFound", "LeaseLost"] {
             let key = ("change", result.to_owned());
             assert!(results.contains_key(&key), "never {result}: {results:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_submitted_is_kept_as_in_memory() {
+    let seed = skyhaul_tests::seed();
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        let results = submissions(&handles, seed, 400).await;
+        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
+        for (call, result) in [
+            ("submit", "ok"),
+            ("submit", "Invalid"),
+            ("change", "ok"),
+            ("change", "NotFound"),
+            ("change", "LeaseLost"),
+            ("change", "Invalid"),
+        ] {
+            let key = (call, result.to_owned());
+            assert!(
+                results.contains_key(&key),
+                "{call} was never {result}: {results:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_of_two_orders_is_kept() {
+    for emulator in emulators() {
+        let handles = handles(emulator, 8).await;
+        let transfer = TransferId::generate();
+        let new = |number: usize| {
+            let order = format!("{}", number % 2);
+            Submission::new(transfer.clone(), order, "me", jiff::Timestamp::UNIX_EPOCH).unwrap()
+        };
+        let all: Vec<_> = (0..8).map(new).collect();
+        let submitting = handles.iter().zip(&all);
+        let submitted = join_all(submitting.map(|(handle, new)| handle.submit(new))).await;
+        let kept = handles[0].submission(&transfer).await.unwrap().unwrap();
+        for (new, submitted) in all.iter().zip(submitted) {
+            assert_eq!(submitted.is_ok(), kept.is_of(new), "{submitted:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn regions_are_what_was_said_last() {
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        assert!(handles[0].regions().await.unwrap().is_empty());
+        for settings in ["{}", "{\"a\":1}"] {
+            let set = handles[0].set_region("eu-west-1", Some(settings));
+            set.await.unwrap();
+            let found = handles[1].regions().await.unwrap();
+            assert_eq!(found["eu-west-1"], settings);
+        }
+        for _ in 0..2 {
+            handles[1].set_region("eu-west-1", None).await.unwrap();
+            assert!(handles[0].regions().await.unwrap().is_empty());
         }
     }
 }

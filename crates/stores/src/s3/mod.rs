@@ -259,6 +259,11 @@ impl Store for S3Store {
         Some(client::place(&self.bucket.context))
     }
 
+    fn region(&self) -> Option<String> {
+        let context = &self.bucket.context;
+        context.aws.then(|| context.region.clone())
+    }
+
     fn service(&self) -> Option<String> {
         Some(self.bucket.service.clone())
     }

@@ -1,6 +1,7 @@
 //! Assign: tells the machines of a dataplane what to do for a transfer, each sealed to the key that it made
 //! when it started; and dismisses them.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use futures::future::join_all;
@@ -60,6 +61,12 @@ fn standings(row: &DataplaneRow, sites: &[String]) -> Result<Vec<Standing>> {
         return Err(Error::invalid(message).object(row.id.as_str()));
     }
     Ok(all)
+}
+
+/// The names of the members of a dataplane that work for a transfer whose destinations are in these regions.
+pub fn working(row: &DataplaneRow, sites: &[String]) -> Result<BTreeSet<String>> {
+    let standings = standings(row, sites)?;
+    Ok(standings.into_iter().map(|one| one.name).collect())
 }
 
 /// The row of a dataplane that a transfer uses.

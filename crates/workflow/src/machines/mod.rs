@@ -3,6 +3,7 @@
 //! dataplane's row, which is written before anything is asked of a provider.
 
 mod assign;
+pub mod choose;
 mod provision;
 mod reap;
 mod secrets;
@@ -14,8 +15,8 @@ use std::sync::Arc;
 use skyhaul_compute::Compute;
 use skyhaul_model::{Error, ErrorKind, Result};
 
-pub use assign::{Assignment, assign, release};
-pub use provision::{Boot, Provisioned, provision};
+pub use assign::{Assignment, assign, release, working};
+pub use provision::{Boot, Provisioned, provision, replace};
 pub use reap::{Action, Reaped, Transfers, reap};
 pub use secrets::{Secrets, Vault, secrets};
 pub use teardown::teardown;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use skyhaul_compute::{Launch, Launched};
-use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
+use skyhaul_model::machine::{DataplaneId, IntentId, Machine, MachineId, MachineState};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberRow,
@@ -309,6 +309,30 @@ async fn lost(
     Ok(MemberStep::Replace {
         machine: Some(machine.clone()),
     })
+}
+
+/// Has the machines of these launches replaced, which are lost though their provider may say that they run.
+/// What is not a member's machine any more is left as it is.
+pub async fn replace(
+    control: &dyn ControlState,
+    regions: &Regions,
+    id: &DataplaneId,
+    lost: &BTreeSet<IntentId>,
+) -> Result<()> {
+    let row = active(load(control, id).await?)?;
+    let mut changes = Vec::new();
+    for member in &row.members {
+        if let Some(machine) = &member.machine
+            && lost.contains(&member.intent(id))
+        {
+            tracing::warn!(dataplane = %id, member = %member.plan.name, %machine, "replaced");
+            changes.push(step(
+                member,
+                self::lost(control, regions, member, machine).await?,
+            ));
+        }
+    }
+    change(control, row, changes).await.map(drop)
 }
 
 /// Makes steps of members. The row after them, if the dataplane is still active.

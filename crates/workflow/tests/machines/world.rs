@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -16,9 +15,10 @@ use skyhaul_gateway::config::Config;
 use skyhaul_model::machine::{DataplaneId, Machine, MachineId, Market, Offer};
 use skyhaul_model::{Result, TransferId};
 use skyhaul_state::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
-    MemberPlan, MemberRole, MemberRow, MemoryControl, NewDataplane, Sightings,
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, MemberPlan,
+    MemberRole, MemberRow, MemoryControl, NewDataplane,
 };
+use skyhaul_state::suite::guarded::{Guard, Guarded};
 use skyhaul_workflow::machines::{
     Assignment, Provisioned, Reaped, Regions, Transfers, Vault, assign, provision, reap, release,
     teardown,
@@ -94,82 +94,23 @@ impl Compute for Region {
     }
 }
 
+/// Pauses around calls of the state, and faults that they meet.
 #[derive(Debug)]
-struct Control {
-    rows: MemoryControl,
+struct Trouble {
     faults: Faults,
     turns: Turns,
 }
 
-impl Control {
-    async fn call<T>(&self, made: impl Future<Output = Result<T>>) -> Result<T> {
+impl Guard for Trouble {
+    async fn around<T: Send>(&self, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
         self.turns.take().await;
         let fault = self.faults.call();
         if fault == Some(Fault::Lost) {
             return Err(lost());
         }
-        let done = made.await;
+        let done = call.await;
         self.turns.take().await;
         after(fault, || done)
-    }
-}
-
-#[async_trait]
-impl ControlState for Control {
-    async fn create(&self, new: &NewDataplane) -> Result<DataplaneRow> {
-        self.call(self.rows.create(new)).await
-    }
-
-    async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
-        self.call(self.rows.change(id, change)).await
-    }
-
-    async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
-        self.call(self.rows.dataplane(id)).await
-    }
-
-    async fn dataplanes(&self) -> Result<Vec<DataplaneRow>> {
-        self.call(self.rows.dataplanes()).await
-    }
-
-    async fn forget(&self, id: &DataplaneId) -> Result<()> {
-        self.call(self.rows.forget(id)).await
-    }
-
-    async fn enrol(&self, row: &Enrolment) -> Result<()> {
-        self.call(self.rows.enrol(row)).await
-    }
-
-    async fn enrolment(&self, machine: &str) -> Result<Option<Enrolment>> {
-        self.call(self.rows.enrolment(machine)).await
-    }
-
-    async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
-        self.call(self.rows.change_enrolment(machine, change)).await
-    }
-
-    async fn strike(&self, machine: &str) -> Result<()> {
-        self.call(self.rows.strike(machine)).await
-    }
-
-    async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {
-        self.call(self.rows.secrets(transfer)).await
-    }
-
-    async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes> {
-        self.call(self.rows.keep_secrets(transfer, wrapped)).await
-    }
-
-    async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
-        self.call(self.rows.drop_secrets(transfer)).await
-    }
-
-    async fn sightings(&self) -> Result<Sightings> {
-        self.call(self.rows.sightings()).await
-    }
-
-    async fn set_sightings(&self, seen: &Sightings) -> Result<()> {
-        self.call(self.rows.set_sightings(seen)).await
     }
 }
 
@@ -192,7 +133,7 @@ pub(crate) struct World {
     pub(crate) over: Over,
     pub(crate) id: DataplaneId,
     pub(crate) transfer: TransferId,
-    control: Control,
+    control: Guarded<Trouble>,
     regions: Regions,
 }
 
@@ -219,10 +160,12 @@ impl World {
         let regions = [("here", compute(&here)), ("there", compute(&there))];
         let regions = regions.map(|(name, compute)| (name.to_owned(), compute));
         let world = Self {
-            control: Control {
+            control: Guarded {
                 rows: MemoryControl::default(),
-                faults: faults.clone(),
-                turns: turns.clone(),
+                guard: Trouble {
+                    faults: faults.clone(),
+                    turns: turns.clone(),
+                },
             },
             faults,
             here,

@@ -1,0 +1,158 @@
+//! Plan: what is to be done, and on which machines.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use skyhaul_model::machine::DataplaneId;
+use skyhaul_model::spec::Endpoint;
+use skyhaul_model::{Error, ErrorKind, Result, Side};
+use skyhaul_state::control::{
+    DataplaneChange, DataplaneRow, NewDataplane, Submission, SubmissionChange, SubmissionStep,
+};
+use skyhaul_state::{Phase, Submitted, TransferChange, TransferRow, TransferStatus};
+use skyhaul_stores::Access;
+use skyhaul_stores::open::{self, Use};
+
+use super::Attempt;
+use crate::account::Account;
+use crate::machines::choose;
+use crate::order::Order;
+use crate::plan as sides;
+
+/// What was planned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    /// Machines that carry it out; none if the service copies by itself.
+    pub machines: usize,
+    /// Whether all is done already.
+    pub ended: bool,
+}
+
+/// Looks at both sides, and says what is done on which machines. Run again, it says the same.
+pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Result<Planned> {
+    let transfer = &attempt.transfer;
+    let begin = SubmissionChange::Begin(attempt.attempt);
+    account.control.change_submission(transfer, &begin).await?;
+    let submission = attempt.live(account).await?;
+    let order = Order::parse(&submission.order)?;
+    let row = match account.state.transfer(transfer).await {
+        Ok(row) => row,
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            let spec = Box::pin(sides::plan(
+                &*account.opens,
+                order.request.clone(),
+                Access::Write,
+            ))
+            .await?;
+            let (Submitted::Created(row) | Submitted::Existing(row)) =
+                account.state.submit(transfer, &spec).await?;
+            row
+        }
+        Err(error) => return Err(error),
+    };
+    if row.phase == Phase::Ended {
+        return Ok(Planned {
+            machines: 0,
+            ended: true,
+        });
+    }
+    if row.attempt < attempt.attempt || row.status != TransferStatus::Running {
+        let change = TransferChange {
+            status: Some(TransferStatus::Running),
+            attempt: Some(attempt.attempt),
+            error: Some(None),
+            phase: None,
+        };
+        account.state.change(transfer, row.revision, change).await?;
+    }
+    let machines = if copies_by_itself(account, &row).await? {
+        0
+    } else {
+        let dataplane = dataplane(account, attempt, &submission, &order, &row, now).await?;
+        dataplane.members.len()
+    };
+    Ok(Planned {
+        machines,
+        ended: false,
+    })
+}
+
+/// Whether one service holds both sides and copies between them.
+async fn copies_by_itself(account: &Account, row: &TransferRow) -> Result<bool> {
+    if row.spec.stream {
+        return Ok(false);
+    }
+    let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
+    Ok(source.service().is_some() && source.service() == destination.service())
+}
+
+/// The region of AWS in which a side is; that of the deployment for what is in none.
+pub(super) async fn region_of(account: &Account, endpoint: &Endpoint) -> Result<String> {
+    let store = account
+        .opens
+        .open(endpoint, Side::Control, Use::default())
+        .await?;
+    let named = || endpoint.connection.region.clone();
+    let region = store.region().or_else(named);
+    let known = |region: &String| account.zones.contains_key(region);
+    // A service elsewhere may call its region as it likes.
+    Ok(match region {
+        Some(region) if endpoint.connection.endpoint_url.is_none() || known(&region) => region,
+        _ => account.region.clone(),
+    })
+}
+
+/// The dataplane of an attempt: the one that was named, or one that is made for it.
+async fn dataplane(
+    account: &Account,
+    attempt: &Attempt,
+    submission: &Submission,
+    order: &Order,
+    row: &TransferRow,
+    now: Timestamp,
+) -> Result<DataplaneRow> {
+    let control = &account.control;
+    let wanted = order.fleet.dataplane.clone();
+    // Written before it is made or bound, so that whoever tears down knows of it.
+    let new = wanted.clone().unwrap_or_else(DataplaneId::generate);
+    let used = attempt.step(account, SubmissionStep::Uses(new)).await?;
+    let id = used.dataplane.ok_or_else(|| {
+        let message = "a dataplane was noted and is not there";
+        Error::control(ErrorKind::Internal, message).object(row.id.as_str())
+    })?;
+    if wanted.is_some() {
+        let bind = DataplaneChange::Bind(row.id.clone());
+        return control.change(&id, &bind).await;
+    }
+    if let Some(made) = control.dataplane(&id).await? {
+        return Ok(made);
+    }
+    let source = region_of(account, &row.spec.source).await?;
+    let mut destinations = BTreeSet::new();
+    for destination in &row.spec.destinations {
+        destinations.insert(region_of(account, destination).await?);
+    }
+    let members = choose::members(
+        &account.regions,
+        &account.zones,
+        &order.fleet,
+        &source,
+        &destinations,
+    );
+    let new = NewDataplane {
+        id: id.clone(),
+        owner: submission.owner.clone(),
+        members: members.await?,
+        transfer: Some(row.id.clone()),
+        autoshutdown: order.fleet.autoshutdown,
+        created: now,
+    };
+    match control.create(&new).await {
+        // Somebody else was quicker, and saw more or less room.
+        Err(error) if error.kind == ErrorKind::Invalid => {
+            control.dataplane(&id).await?.ok_or(error)
+        }
+        made => made,
+    }
+}

@@ -1,0 +1,85 @@
+//! Gateways that show no sign of life are replaced, and no others.
+
+use skyhaul_engine::StepEnd;
+use skyhaul_state::GatewayRow;
+use skyhaul_state::control::Failure;
+use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::steps::{Answer, failure};
+
+use super::world::{Kind, World};
+
+/// A gateway tells of itself.
+async fn beat(world: &World, name: &str, beat: u64) {
+    let row = GatewayRow {
+        name: name.to_owned(),
+        gateway: "00".repeat(32),
+        beat,
+        ..GatewayRow::default()
+    };
+    let transfer = &world.attempt.transfer;
+    world.state.announce(transfer, &row).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_shows_no_sign_of_life_is_replaced_and_nobody_else() {
+    let world = World::new(Kind::Copy, &[ObjectSpec::new("a", 1, 10)]).await;
+    world.plan().await.unwrap();
+    world.done(async || world.provision().await).await;
+    let before = world.dataplane().await;
+    let names: Vec<_> = before
+        .members
+        .iter()
+        .map(|member| member.plan.name.to_string())
+        .collect();
+    world.wait("first").await.unwrap();
+    // Two minutes without a sign are none too many; one of the two falls silent.
+    for minute in 0..4 {
+        if minute % 2 == 0 {
+            beat(&world, &names[0], minute).await;
+        }
+        beat(&world, &names[1], minute.min(1)).await;
+        let told = world.watch().await.unwrap().answer;
+        assert_eq!(told, Some(Answer::Beat), "minute {minute}");
+        world.pass(1);
+    }
+    let Some(Answer::Failed(Failure { name, cause })) = world.watch().await.unwrap().answer else {
+        panic!("nobody was missed");
+    };
+    assert_eq!(name, failure::GATEWAYS_LOST);
+    assert!(
+        cause.contains(&names[1]) && !cause.contains(&names[0]),
+        "{cause}"
+    );
+    // Nobody waits now: nothing is answered, nothing is lost anew.
+    world.pass(60);
+    assert_eq!(world.watch().await.unwrap().answer, None);
+    assert_eq!(world.provision().await.unwrap(), StepEnd::More);
+    world.done(async || world.provision().await).await;
+    let after = world.dataplane().await;
+    assert_eq!(after.members[0], before.members[0]);
+    assert_eq!(after.members[1].generation, 2);
+    assert_ne!(after.members[1].machine, before.members[1].machine);
+    assert_eq!(world.machines.alive().len(), 2);
+    assert!(world.submission().await.lost.is_empty());
+    // The new one has as long as the old one had.
+    world.wait("second").await.unwrap();
+    assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Beat));
+    world.pass(2);
+    assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Beat));
+}
+
+#[tokio::test]
+async fn a_reply_to_who_waits_that_is_lost_is_given_again() {
+    let world = World::new(Kind::Copy, &[ObjectSpec::new("a", 1, 10)]).await;
+    world.plan().await.unwrap();
+    world.wait("token").await.unwrap();
+    world.list(World::later()).await.unwrap();
+    world.copy(World::later()).await.unwrap();
+    // Somebody else answered: nobody waits with this token any more.
+    *world.execution.waits.lock().unwrap() = None;
+    assert_eq!(world.watch().await.unwrap().answer, None);
+    assert_eq!(world.submission().await.token, None);
+    world.wait("next").await.unwrap();
+    assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Copied));
+    assert_eq!(world.watch().await.unwrap().answer, None);
+}

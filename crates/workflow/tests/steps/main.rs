@@ -1,0 +1,9 @@
+//! The steps of a control plane's transfer: over real S3 servers, machines that are simulated and a state in
+//! SQLite. Each is run twice, meets a fault at every call, and is cut short; whatever happens, every object
+//! arrives or the attempt ends with its cause, and nothing is left.
+#![allow(clippy::unwrap_used)] // helpers of tests
+
+mod ends;
+mod lost;
+mod whole;
+mod world;

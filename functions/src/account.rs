@@ -1,0 +1,152 @@
+//! The account that a function works in: its tables, its staging bucket, its regions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_types::SdkConfig;
+use serde::{Deserialize, Serialize};
+use skyhaul_compute::Compute;
+use skyhaul_compute::ec2::{self, Ec2};
+use skyhaul_engine::Limits;
+use skyhaul_gateway::config::TableConfig;
+use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
+use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
+use skyhaul_stores::open::Ambient;
+use skyhaul_workflow::Account;
+use skyhaul_workflow::machines::Regions;
+
+use crate::boot::{self, Artifact};
+use crate::environment::Environment;
+use crate::vault::Kms;
+use crate::waiting::StepFunctions;
+
+/// Listings, stats and copies of a function at the same time: it has one or two cores and waits most of its time.
+const AT_ONCE: usize = 64;
+
+/// Bytes of object data that a function holds.
+const MEMORY: u64 = 256 << 20;
+
+/// Times an object is begun at most.
+const ATTEMPTS: u32 = 5;
+
+/// How long a lease lasts without a sign of life: slices may meet.
+const TERM: Duration = Duration::from_secs(60);
+
+/// What was deployed in a region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deployed {
+    /// The network and what machines may do.
+    pub(crate) ec2: ec2::Region,
+    /// The gateway that they fetch.
+    pub(crate) gateway: Artifact,
+}
+
+/// What a function opens once, for all its invocations.
+pub(crate) struct Services {
+    pub(crate) environment: Environment,
+    config: SdkConfig,
+    state: Arc<dyn TransferState>,
+    control: Arc<dyn ControlState>,
+}
+
+/// What functions do to objects by themselves.
+fn limits() -> Limits {
+    Limits {
+        transfers: AT_ONCE,
+        checkers: AT_ONCE,
+        max_memory: MEMORY,
+        bwlimit: None,
+        attempts: ATTEMPTS,
+        slice_pages: None,
+        slice_chunks: None,
+        term: Some(TERM),
+        read_to_compare: true,
+        keep_skipped: true,
+    }
+}
+
+impl Services {
+    pub(crate) async fn open(environment: Environment) -> Self {
+        let config = aws_config::defaults(BehaviorVersion::latest()).load().await;
+        Self {
+            state: Arc::new(DynamoDbState::new(&config, &environment.state_table)),
+            control: Arc::new(DynamoDbControl::new(&config, &environment.control_table)),
+            environment,
+            config,
+        }
+    }
+
+    /// A table, as gateways of any region reach it.
+    fn table(&self, name: &str) -> TableConfig {
+        TableConfig {
+            name: name.to_owned(),
+            region: Some(self.environment.region.clone()),
+            endpoint_url: self.environment.endpoint_url.clone(),
+        }
+    }
+
+    async fn deployed(&self) -> Result<BTreeMap<String, Deployed>> {
+        let mut all = BTreeMap::new();
+        for (name, settings) in self.control.regions().await? {
+            let deployed = serde_json::from_str(&settings).map_err(|error| {
+                Error::control(ErrorKind::Corrupt, "what a region has cannot be read")
+                    .object(&*name)
+                    .cause(error)
+                    .hint("`skyhaul deploy --region` writes it anew")
+                    .retryable(false)
+            })?;
+            all.insert(name, deployed);
+        }
+        Ok(all)
+    }
+
+    /// The account as it is now: regions may have been deployed since the last invocation.
+    pub(crate) async fn account(&self) -> Result<Account> {
+        let environment = &self.environment;
+        let deployed = self.deployed().await?;
+        let mut regions = Regions::default();
+        let mut zones = BTreeMap::new();
+        for (name, region) in &deployed {
+            let there = self.config.to_builder();
+            let there = there.region(Region::new(name.clone())).build();
+            let compute: Arc<dyn Compute> = Arc::new(Ec2::new(&there, region.ec2.clone()));
+            regions.0.insert(name.clone(), compute);
+            let known = region.ec2.subnets.keys().cloned().collect();
+            zones.insert(name.clone(), known);
+        }
+        let ports: BTreeSet<u16> = deployed.values().map(|region| region.ec2.port).collect();
+        if ports.len() > 1 {
+            let message = "gateways listen on another port in each region";
+            return Err(Error::invalid(message).hint("deploy all regions with the same"));
+        }
+        let port = ports.first().copied().unwrap_or_default();
+        let control = self.table(&environment.control_table);
+        let boot = move |row: &DataplaneRow, member: &MemberRow| {
+            let region = deployed.get(&member.plan.region);
+            region.map_or_else(String::new, |region| {
+                let identity = &region.ec2.identity;
+                boot::script((row, member), &control, &region.gateway, identity)
+            })
+        };
+        let key = environment.key.clone();
+        Ok(Account {
+            region: environment.region.clone(),
+            state: Arc::clone(&self.state),
+            table: self.table(&environment.state_table),
+            control: Arc::clone(&self.control),
+            opens: Arc::new(Ambient),
+            staging: environment.staging.clone(),
+            regions,
+            zones,
+            port,
+            boot: Box::new(boot),
+            vault: Arc::new(Kms::new(aws_sdk_kms::Client::new(&self.config), key)),
+            waiting: Arc::new(StepFunctions(aws_sdk_sfn::Client::new(&self.config))),
+            limits: limits(),
+        })
+    }
+}

@@ -1,0 +1,338 @@
+//! One invocation: which step, of what, and how long it may take.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use lambda_runtime::LambdaEvent;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use skyhaul_engine::StepEnd;
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
+use skyhaul_state::control::{ControlState, Failure, Stage};
+use skyhaul_workflow::Account;
+use skyhaul_workflow::machines::{Transfers, reap};
+use skyhaul_workflow::steps::{self, Attempt, Ended};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::account::Services;
+use crate::environment::Function;
+use crate::failed::Failed;
+
+/// What is left of a function's time when its slice ends: for what is under way.
+const REST: Duration = Duration::from_secs(20);
+
+/// A slice takes no longer than this, so that an attempt that is to end does soon.
+const LONGEST: Duration = Duration::from_mins(5);
+
+/// Between two looks at machines that are ending.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// What a step is told.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    transfer: TransferId,
+    attempt: u32,
+    /// An execution waits with this token.
+    #[serde(default)]
+    token: Option<String>,
+    /// A step has failed.
+    #[serde(default)]
+    error: Option<Thrown>,
+    /// Copy what was listed, for there are no machines.
+    #[serde(default)]
+    copy: bool,
+}
+
+/// An error as a state machine tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Thrown {
+    error: String,
+    #[serde(default)]
+    cause: Option<String>,
+}
+
+/// What a function's error looks like in a cause.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Thrower {
+    error_message: String,
+}
+
+impl From<Thrown> for Failure {
+    fn from(thrown: Thrown) -> Self {
+        let cause = thrown.cause.unwrap_or_default();
+        let message = serde_json::from_str::<Thrower>(&cause);
+        Self {
+            name: thrown.error,
+            cause: message.map_or(cause, |thrower| thrower.error_message),
+        }
+    }
+}
+
+/// Whether a step is over.
+#[derive(Debug, Serialize)]
+struct Step {
+    done: bool,
+}
+
+fn step(end: StepEnd) -> Result<Value> {
+    written(&Step {
+        done: end == StepEnd::Done,
+    })
+}
+
+fn written(reply: &impl Serialize) -> Result<Value> {
+    serde_json::to_value(reply).map_err(|error| {
+        Error::control(ErrorKind::Internal, "a reply cannot be written").cause(error)
+    })
+}
+
+/// When a slice is to end, in a function that is stopped `deadline` milliseconds after 1970.
+fn until(deadline: u64, now: SystemTime) -> Instant {
+    let stopped = SystemTime::UNIX_EPOCH + Duration::from_millis(deadline);
+    let left = stopped.duration_since(now).unwrap_or_default();
+    // Of a short time most.
+    let rest = REST.min(left / 4);
+    Instant::now() + (left - rest).min(LONGEST)
+}
+
+/// Transfers have ended when no attempt at them goes on.
+struct Submitted<'a>(&'a dyn ControlState);
+
+#[async_trait]
+impl Transfers for Submitted<'_> {
+    async fn has_ended(&self, id: &TransferId) -> Result<bool> {
+        let found = self.0.submission(id).await?;
+        Ok(found.is_none_or(|found| found.stage == Stage::Over))
+    }
+}
+
+/// See the module documentation.
+pub(crate) async fn handle(
+    services: &Services,
+    event: LambdaEvent<Value>,
+) -> Result<Value, Failed> {
+    let until = until(event.context.deadline, SystemTime::now());
+    let function = services.environment.function;
+    let named = |name: &str| event.payload.get(name).map(Value::to_string);
+    let span = tracing::info_span!(
+        "step",
+        ?function,
+        transfer = named("transfer"),
+        attempt = named("attempt"),
+        request = event.context.request_id,
+    );
+    let done = async {
+        let account = services.account().await?;
+        let done = Box::pin(carried_out(&account, function, event.payload, until)).await;
+        match &done {
+            Ok(reply) => tracing::info!(%reply, "done"),
+            Err(error) => tracing::error!("{error}"),
+        }
+        done
+    };
+    Ok(done.instrument(span).await?)
+}
+
+async fn carried_out(
+    account: &Account,
+    function: Function,
+    payload: Value,
+    until: Instant,
+) -> Result<Value> {
+    let now = Timestamp::now();
+    match function {
+        Function::Reap => return reaped(account, now).await,
+        // Its schedule tells it nothing.
+        Function::Watch if payload.get("transfer").is_none() => return watched(account, now).await,
+        Function::Teardown if payload.get("detail").is_some() => {
+            return told_of_an_end(account, payload, until).await;
+        }
+        _ => {}
+    }
+    let told: Told = serde_json::from_value(payload)
+        .map_err(|error| Error::invalid("what the function was told is no step").cause(error))?;
+    let attempt = Attempt {
+        transfer: told.transfer,
+        attempt: told.attempt,
+    };
+    let failure = told.error.map(Failure::from);
+    let (token, copy) = (told.token, told.copy);
+    let taken = Box::pin(taken(
+        account,
+        function,
+        &attempt,
+        until,
+        Said {
+            token,
+            copy,
+            failure,
+        },
+    ));
+    match taken.await {
+        // Two slices met, and one had to give way: the other goes on.
+        Err(error)
+            if error.kind == ErrorKind::LeaseLost && attempt.goes_on(&*account.control).await? =>
+        {
+            Err(error.retryable(true))
+        }
+        taken => taken,
+    }
+}
+
+/// What else a step is told.
+struct Said {
+    token: Option<String>,
+    copy: bool,
+    failure: Option<Failure>,
+}
+
+async fn taken(
+    account: &Account,
+    function: Function,
+    attempt: &Attempt,
+    until: Instant,
+    said: Said,
+) -> Result<Value> {
+    let now = Timestamp::now();
+    match function {
+        Function::Plan => written(&steps::plan(account, attempt, now).await?),
+        Function::List if said.copy => step(steps::copy(account, attempt, until).await?),
+        Function::List => step(steps::list(account, attempt, until).await?),
+        Function::Provision => step(steps::provision(account, attempt, now).await?),
+        Function::Complete => step(steps::complete(account, attempt, until).await?),
+        Function::Verify => step(steps::verify(account, attempt, until).await?),
+        Function::Teardown => {
+            settled(&steps::settle(account, attempt, said.failure, now, until).await?)
+        }
+        Function::Watch => {
+            if let Some(token) = said.token {
+                steps::wait(account, attempt, &token).await?;
+            }
+            if let Some(failure) = said.failure {
+                attempt.fail(account, failure).await?;
+            }
+            // What it waits for may have happened already.
+            written(&steps::watch(account, &attempt.transfer, now).await?)
+        }
+        Function::Reap => reaped(account, now).await,
+    }
+}
+
+fn settled(ended: &Ended) -> Result<Value> {
+    let done = ended.end == StepEnd::Done;
+    let (succeeded, failure) = (ended.succeeded, &ended.failure);
+    written(&json!({ "done": done, "succeeded": succeeded, "failure": failure }))
+}
+
+/// The end of an execution, as the bus of events tells it.
+#[derive(Debug, Deserialize)]
+struct Event {
+    detail: EventDetail,
+}
+
+#[derive(Debug, Deserialize)]
+struct EventDetail {
+    /// The execution's name.
+    name: String,
+    status: String,
+    /// What the execution was started with.
+    input: String,
+}
+
+/// An execution ended, perhaps before it could tear down: does so until all is gone, since nobody else will.
+async fn told_of_an_end(account: &Account, payload: Value, until: Instant) -> Result<Value> {
+    let not = |error| Error::invalid("not the end of an execution").cause(error);
+    let event: Event = serde_json::from_value(payload).map_err(not)?;
+    let attempt: Attempt = serde_json::from_str(&event.detail.input).map_err(not)?;
+    if event.detail.name != format!("{}-{}", attempt.transfer, attempt.attempt) {
+        // One that nobody may have started says nothing of the one that goes on.
+        return written(&Step { done: true });
+    }
+    let failure = Failure {
+        name: event.detail.status,
+        cause: "its execution was ended from outside".to_owned(),
+    };
+    loop {
+        let now = Timestamp::now();
+        let why = Some(failure.clone());
+        let ended = steps::settle(account, &attempt, why, now, until).await?;
+        if ended.end == StepEnd::Done {
+            return settled(&ended);
+        }
+        if Instant::now() + AGAIN >= until {
+            let message = "machines are still ending";
+            return Err(
+                Error::control(ErrorKind::Timeout, message).object(attempt.transfer.as_str())
+            );
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
+    let (watched, problems) = steps::watch_all(account, now).await?;
+    for problem in &problems {
+        tracing::error!("{problem}");
+    }
+    Ok(json!({ "watched": watched, "problems": problems.len() }))
+}
+
+async fn reaped(account: &Account, now: Timestamp) -> Result<Value> {
+    let transfers = Submitted(&*account.control);
+    let reaped = reap(&*account.control, &account.regions, &transfers, now).await?;
+    for action in &reaped.actions {
+        tracing::warn!(action = %written(action)?, "reaped");
+    }
+    for problem in &reaped.problems {
+        tracing::error!("{problem}");
+    }
+    Ok(json!({ "actions": reaped.actions, "problems": reaped.problems.len() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_ends_before_its_function_is_stopped() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let left = |seconds: u64| {
+            let begun = Instant::now();
+            let until = until(1_000 * (1_000 + seconds), now);
+            until.duration_since(begun).as_secs()
+        };
+        assert_eq!(left(60), 45);
+        assert_eq!(left(120), 100);
+        assert_eq!(left(900), 300);
+        assert_eq!(until(0, now).duration_since(Instant::now()).as_secs(), 0);
+    }
+
+    #[test]
+    fn a_cause_is_what_the_function_said() {
+        let failure = |text: Value| Failure::from(serde_json::from_value::<Thrown>(text).unwrap());
+        let cause = r#"{"errorType":"NoRoom","errorMessage":"no machine"}"#;
+        let thrown = failure(json!({ "Error": "NoRoom", "Cause": cause }));
+        assert_eq!(
+            (thrown.name.as_str(), thrown.cause.as_str()),
+            ("NoRoom", "no machine")
+        );
+        let other = failure(json!({ "Error": "States.Timeout" }));
+        assert_eq!(other.cause, "");
+    }
+
+    #[test]
+    fn what_is_no_step_is_refused() {
+        for wrong in [
+            json!({}),
+            json!({ "transfer": "x", "attempt": 1 }),
+            json!([]),
+        ] {
+            assert!(serde_json::from_value::<Told>(wrong).is_err());
+        }
+    }
+}
