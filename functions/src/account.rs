@@ -33,7 +33,7 @@ const MEMORY: u64 = 256 << 20;
 const ATTEMPTS: u32 = 5;
 
 /// How long a lease lasts without a sign of life: slices may meet.
-const TERM: Duration = Duration::from_secs(60);
+const TERM: Duration = Duration::from_mins(1);
 
 /// What was deployed in a region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

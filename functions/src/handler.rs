@@ -97,7 +97,7 @@ fn until(deadline: u64, now: SystemTime) -> Instant {
     let left = stopped.duration_since(now).unwrap_or_default();
     // Of a short time most.
     let rest = REST.min(left / 4);
-    Instant::now() + (left - rest).min(LONGEST)
+    Instant::now() + left.saturating_sub(rest).min(LONGEST)
 }
 
 /// Transfers have ended when no attempt at them goes on.
@@ -162,7 +162,7 @@ async fn carried_out(
     };
     let failure = told.error.map(Failure::from);
     let (token, copy) = (told.token, told.copy);
-    let taken = Box::pin(taken(
+    let step = Box::pin(take(
         account,
         function,
         &attempt,
@@ -173,14 +173,14 @@ async fn carried_out(
             failure,
         },
     ));
-    match taken.await {
+    match step.await {
         // Two slices met, and one had to give way: the other goes on.
         Err(error)
             if error.kind == ErrorKind::LeaseLost && attempt.goes_on(&*account.control).await? =>
         {
             Err(error.retryable(true))
         }
-        taken => taken,
+        done => done,
     }
 }
 
@@ -191,7 +191,7 @@ struct Said {
     failure: Option<Failure>,
 }
 
-async fn taken(
+async fn take(
     account: &Account,
     function: Function,
     attempt: &Attempt,

@@ -111,13 +111,14 @@ impl SegmentStore for Staging {
             condition: Condition::Absent,
             ..PutRequest::default()
         };
-        match self.store.put(&self.key(pointer), request).await {
+        let written = async {
+            let receipt = self.store.put(&self.key(pointer), request).await?;
+            self.commit(receipt).await
+        };
+        match written.await {
             // Somebody else has kept his.
             Err(error) if error.kind == ErrorKind::PreconditionFailed => Ok(()),
-            receipt => {
-                let receipt = receipt.map_err(Self::own)?;
-                self.commit(receipt).await.map_err(Self::own)
-            }
+            written => written.map_err(Self::own),
         }
     }
 

@@ -6,6 +6,7 @@ use skyhaul_gateway::config::StateConfig;
 use skyhaul_state::TransferStatus;
 use skyhaul_state::control::{MemberRole, Stage};
 use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::order::FleetOrder;
 use skyhaul_workflow::steps::Answer;
 use tokio::time::Instant;
 
@@ -129,10 +130,12 @@ async fn a_service_that_copies_by_itself_needs_no_machine() {
 
 #[tokio::test]
 async fn a_fault_at_any_call_is_gone_on_from() {
+    let first = World::new(Kind::Copy, &[ObjectSpec::new("a", 1, 10)]).await;
     for fault in [Fault::Lost, Fault::LostReply] {
         let mut call = 1;
         loop {
-            let world = World::new(Kind::Copy, &[ObjectSpec::new("a", 1, 10)]).await;
+            let (from, to) = (first.from.clone(), first.to.clone());
+            let world = World::between(Kind::Copy, from, to, FleetOrder::default()).await;
             world.faults.at(call, fault);
             carried_out(&world).await;
             if world.faults.calls() < call {

@@ -53,13 +53,19 @@ impl Guard for Trouble {
     }
 }
 
-/// Opens a bucket with the credentials of its server.
+/// Opens a bucket with the credentials of its server, once for all worlds of a test.
 #[derive(Debug)]
 struct Keys;
+
+static OPENED: Mutex<BTreeMap<String, Arc<dyn Store>>> = Mutex::new(BTreeMap::new());
 
 #[async_trait]
 impl Opens for Keys {
     async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+        let name = format!("{endpoint:?} {side}");
+        if let Some(opened) = OPENED.lock().unwrap().get(&name) {
+            return Ok(Arc::clone(opened));
+        }
         let servers = servers::servers();
         let known = [&servers.src, &servers.odd];
         let url = endpoint.connection.endpoint_url.as_deref();
@@ -74,7 +80,9 @@ impl Opens for Keys {
             ..S3Options::default()
         };
         let opened = S3Store::open(&endpoint.location, &endpoint.connection, side, options).await?;
-        Ok(Arc::new(opened))
+        let opened: Arc<dyn Store> = Arc::new(opened);
+        OPENED.lock().unwrap().insert(name, Arc::clone(&opened));
+        Ok(opened)
     }
 }
 
@@ -193,6 +201,11 @@ impl World {
         let from = Bucket::create(&servers.src, "steps-from");
         let to = Bucket::create(far, "steps-to");
         from.put(objects);
+        Self::between(kind, from, to, fleet).await
+    }
+
+    /// The same with buckets that are there.
+    pub(crate) async fn between(kind: Kind, from: Bucket, to: Bucket, fleet: FleetOrder) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let machines = Arc::new(Simulated::new(faults.clone()));
@@ -378,7 +391,11 @@ impl World {
             let Some(machine) = self.identity(member) else {
                 continue;
             };
-            if self.rows().enrolment(&machine).await.unwrap().is_some() {
+            let alive = self.machines.alive();
+            let lives = alive
+                .iter()
+                .any(|one| Some(&one.id) == member.machine.as_ref());
+            if !lives || self.rows().enrolment(&machine).await.unwrap().is_some() {
                 continue;
             }
             let key = BootKey::generate().unwrap();
