@@ -19,6 +19,7 @@ What a machine writes to its console is in `DIRECTORY/ID/console.log`.
 
 import argparse
 import base64
+import ctypes
 import json
 import os
 import pathlib
@@ -160,7 +161,8 @@ class Machine:
     def _metadata(self, ready: threading.Event) -> None:
         machine = self
         inside = os.open(f"/run/netns/{self.namespace}", os.O_RDONLY)
-        os.setns(inside, CLONE_NEWNET)
+        if ctypes.CDLL(None, use_errno=True).setns(inside, CLONE_NEWNET):
+            raise OSError(ctypes.get_errno(), "setns")
         os.close(inside)
 
         class Handler(BaseHTTPRequestHandler):

@@ -270,7 +270,9 @@ class MiniStack(DynamoDb):
     def environment(self) -> dict[str, str]:
         home = str(self.directory)
         port = str(self.port)
-        return {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "HOME": home, "TMPDIR": home}
+        # Functions run as processes of this machine, and find the emulator's other services.
+        return {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": port, "HOME": home, "TMPDIR": home,
+                "LAMBDA_EXECUTOR": "local", "AWS_ENDPOINT_URL": self.url}
 
 
 class DynamoDbLocal(DynamoDb):

@@ -5,7 +5,7 @@
 - the parameters of `NetworkInterface.1` (subnet, security groups, no public address), by which launches
   without a default network name them
 - an instance is in its subnet's zone and network, with a free address of the subnet
-- spot instances say that they are; what an instance does at its own shutdown is kept
+- spot instances say that they are; what an instance does at its own shutdown is kept, and its user data
 - `InsufficientInstanceCapacity` for the types of which there are never any (MISSING)
 - a security group that a living instance uses cannot be deleted (`DependencyViolation`)
 - each range of a permission is a rule of its own, added and revoked by itself
@@ -97,6 +97,7 @@ def run_instances(request: dict):
         public = parameter(request, "NetworkInterface.1.AssociatePublicIpAddress")
         launching.set(
             {
+                "user_data": parameter(request, "UserData") or "",
                 "shutdown": parameter(request, "InstanceInitiatedShutdownBehavior") or "stop",
                 "spot": parameter(request, "InstanceMarketOptions.MarketType") == "spot",
                 "public": public != "false",
@@ -153,9 +154,11 @@ def instance_xml(instance: dict) -> str:
 def describe_instance_attribute(request: dict):
     instance = service._instances.get(parameter(request, "InstanceId"))
     remembered = (instance or {}).get("Remembered")
-    if remembered and parameter(request, "Attribute") == "instanceInitiatedShutdownBehavior":
-        name = "instanceInitiatedShutdownBehavior"
-        body = f"<instanceId>{instance['InstanceId']}</instanceId><{name}><value>{remembered['shutdown']}</value></{name}>"
+    kept = {"instanceInitiatedShutdownBehavior": "shutdown", "userData": "user_data"}
+    name = parameter(request, "Attribute")
+    if remembered and name in kept:
+        value = f"<{name}><value>{remembered[kept[name]]}</value></{name}>"
+        body = f"<instanceId>{instance['InstanceId']}</instanceId>{value}"
         return service._xml(200, "DescribeInstanceAttributeResponse", body)
     return before["DescribeInstanceAttribute"](request)
 
