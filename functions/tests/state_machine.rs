@@ -47,10 +47,9 @@ fn walk(plans: &Value) -> BTreeMap<String, Walked> {
     drop(input);
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
-    let mut walked: BTreeMap<String, Walked> = serde_json::from_slice(&output.stdout).unwrap();
-    for (name, one) in &mut walked {
-        println!("{name}: {one:?}");
-        assert_eq!(one.calls.last().unwrap().0, "teardown", "{name}");
+    let walked: BTreeMap<String, Walked> = serde_json::from_slice(&output.stdout).unwrap();
+    for (name, one) in &walked {
+        assert_eq!(one.calls.last().unwrap().0, "teardown", "{name}: {one:?}");
         for (_, asked) in &one.calls {
             assert_eq!(asked["transfer"], name.as_str());
             assert_eq!(asked["attempt"], 1);
