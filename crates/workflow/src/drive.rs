@@ -13,11 +13,12 @@ use skyhaul_engine::meter::Meter;
 use skyhaul_engine::{Engine, Limits, ServiceCopy, StepEnd};
 use skyhaul_model::filter::Filters;
 use skyhaul_model::outcome::Outcome;
-use skyhaul_model::{Error, ErrorKind, Result, TransferId};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_state::{
     Phase, Progress, SegmentStore, TransferChange, TransferRow, TransferState, TransferStatus,
     UploadStatus,
 };
+use skyhaul_stores::Store;
 use skyhaul_stores::open::{self, Ambient, Opens};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,6 +86,16 @@ pub(crate) async fn engine(
     Ok(Arc::new(engine))
 }
 
+/// Whether one service holds both sides and may copy between them by itself.
+pub(crate) fn copies_by_itself(
+    spec: &TransferSpec,
+    source: &dyn Store,
+    destination: &dyn Store,
+) -> bool {
+    let one_service = source.service().is_some() && source.service() == destination.service();
+    one_service && !spec.stream
+}
+
 /// Where an engine finds what is not in its transfer's row.
 pub(crate) struct Places<'a> {
     pub opens: &'a dyn Opens,
@@ -101,7 +112,7 @@ pub(crate) async fn engine_at(
     cancel: CancellationToken,
 ) -> Result<Engine> {
     let (source, destination) = open::both(places.opens, &row.spec, &row.id).await?;
-    let one_service = source.service().is_some() && source.service() == destination.service();
+    let itself = copies_by_itself(&row.spec, &*source, &*destination);
     Ok(Engine::new(EngineParts {
         id: row.id.clone(),
         spec: row.spec.clone(),
@@ -112,7 +123,7 @@ pub(crate) async fn engine_at(
         limits,
         meter: Arc::new(meter),
         cancel,
-        service_copy: if one_service && !row.spec.stream {
+        service_copy: if itself {
             ServiceCopy::On
         } else {
             ServiceCopy::Off

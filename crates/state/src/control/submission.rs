@@ -142,12 +142,24 @@ impl Submission {
                 .object(transfer.as_str())
                 .hint(format!("at most {LONGEST_ORDER}: use fewer filters")));
         }
-        Ok(Self {
+        let owner = owner.into();
+        Ok(Self::begun(transfer, order, owner, submitted, 1))
+    }
+
+    /// An attempt of which nothing is known but what was asked for.
+    fn begun(
+        transfer: TransferId,
+        order: String,
+        owner: String,
+        submitted: Timestamp,
+        attempt: u32,
+    ) -> Self {
+        Self {
             transfer,
             order,
-            owner: owner.into(),
+            owner,
             submitted,
-            attempt: 1,
+            attempt,
             stage: Stage::Live,
             wish: None,
             dataplane: None,
@@ -157,7 +169,7 @@ impl Submission {
             signs: BTreeMap::new(),
             progress: None,
             lost: BTreeSet::new(),
-        })
+        }
     }
 
     /// Whether the same was asked for.
@@ -172,19 +184,14 @@ impl Submission {
         match change {
             SubmissionChange::Begin(attempt) if *attempt == self.attempt && live => {}
             SubmissionChange::Begin(attempt) if *attempt == self.attempt + 1 && !live => {
-                *self = Self {
-                    attempt: *attempt,
-                    stage: Stage::Live,
-                    wish: None,
-                    dataplane: None,
-                    token: None,
-                    failure: None,
-                    gateways: BTreeSet::new(),
-                    signs: BTreeMap::new(),
-                    progress: None,
-                    lost: BTreeSet::new(),
-                    ..self.clone()
-                };
+                let last = self.clone();
+                *self = Self::begun(
+                    last.transfer,
+                    last.order,
+                    last.owner,
+                    last.submitted,
+                    *attempt,
+                );
             }
             SubmissionChange::Wish(wish) if live => self.wish = self.wish.max(Some(*wish)),
             SubmissionChange::Wish(_) => {

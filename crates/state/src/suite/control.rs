@@ -3,6 +3,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -172,34 +173,70 @@ fn same<T: PartialEq>(expected: &Result<T>, found: &Result<T>) -> Option<String>
     }
 }
 
+/// A run: the backend through its handles, and what it must do.
+struct Run<'a> {
+    handles: &'a [Arc<dyn ControlState>],
+    model: MemoryControl,
+    seed: u64,
+    results: Seen,
+}
+
+impl<'a> Run<'a> {
+    fn new(handles: &'a [Arc<dyn ControlState>], seed: u64) -> Self {
+        Self {
+            handles,
+            model: MemoryControl::default(),
+            seed,
+            results: Seen::new(),
+        }
+    }
+
+    /// Makes a call of the backend and of the model, perhaps twice, as if the first reply had been lost. What
+    /// it gave last.
+    async fn call<T: PartialEq + Debug>(
+        &mut self,
+        dice: &mut Dice,
+        step: u32,
+        (name, words): (&'static str, &dyn Debug),
+        call: impl AsyncFn(&dyn ControlState) -> Result<T>,
+    ) -> Result<Result<T>, Violation> {
+        let mut times = 1 + dice.below(2);
+        loop {
+            let handle = dice.pick(self.handles);
+            let (expected, found) = (call(&self.model).await, call(&**handle).await);
+            let result = same(&expected, &found).ok_or_else(|| Violation {
+                seed: self.seed,
+                step,
+                what: format!("{name} {words:?}: expected {expected:?}, found {found:?}"),
+            })?;
+            *self.results.entry((name, result)).or_default() += 1;
+            times -= 1;
+            if times == 0 {
+                return Ok(found);
+            }
+        }
+    }
+}
+
 /// Runs `steps` random calls, some of them twice, over handles in turn to the *same* state, which is empty.
 pub async fn run(
     handles: &[Arc<dyn ControlState>],
     seed: u64,
     steps: u32,
 ) -> Result<Seen, Violation> {
-    let model = MemoryControl::default();
+    let mut run = Run::new(handles, seed);
     let mut generator = Generator {
         dice: Dice::new(seed),
         ids: (0..FEW).map(|_| DataplaneId::generate()).collect(),
         transfers: (0..FEW).map(|_| TransferId::generate()).collect(),
     };
-    let mut results = Seen::new();
     for step in 1..=steps {
         let call = generator.call();
-        // Made twice as if the first reply had been lost.
-        let times = 1 + generator.dice.below(2);
-        for _ in 0..times {
-            let handle = generator.dice.pick(handles);
-            let (expected, found) = (call.make(&model).await, call.make(&**handle).await);
-            let result = same(&expected, &found).ok_or_else(|| {
-                let what = format!("{call:?}: expected {expected:?}, found {found:?}");
-                Violation { seed, step, what }
-            })?;
-            *results.entry((call.name(), result)).or_default() += 1;
-        }
+        let name = (call.name(), &call as &dyn Debug);
+        let make = async |of: &dyn ControlState| call.make(of).await;
+        let _ = run.call(&mut generator.dice, step, name, make).await?;
     }
-    Ok(results)
+    Ok(run.results)
 }
 
 /// The same for what machines say of themselves.
@@ -208,7 +245,7 @@ pub async fn enrolments(
     seed: u64,
     steps: u32,
 ) -> Result<Seen, Violation> {
-    let model = MemoryControl::default();
+    let mut run = Run::new(handles, seed);
     let mut dice = Dice::new(seed);
     let transfers: Vec<_> = (0..FEW).map(|_| TransferId::generate()).collect();
     let intent = IntentId {
@@ -218,7 +255,6 @@ pub async fn enrolments(
             .clone(),
         generation: 1,
     };
-    let mut results = Seen::new();
     for step in 1..=steps {
         let machine = format!("arn:machine/{}", dice.below(FEW));
         let key = vec![dice.below(2) as u8; 32];
@@ -242,17 +278,9 @@ pub async fn enrolments(
             "load" => of.enrolment(&machine).await,
             _ => of.change_enrolment(&machine, &change).await.map(Some),
         };
-        for _ in 0..=dice.below(2) {
-            let handle = dice.pick(handles);
-            let (expected, found) = (call(&model).await, call(&**handle).await);
-            let result = same(&expected, &found).ok_or_else(|| {
-                let what = format!("{name} {change:?}: expected {expected:?}, found {found:?}");
-                Violation { seed, step, what }
-            })?;
-            *results.entry((name, result)).or_default() += 1;
-        }
+        let _ = run.call(&mut dice, step, (name, &change), call).await?;
     }
-    Ok(results)
+    Ok(run.results)
 }
 
 /// The same for what is submitted.
@@ -261,10 +289,10 @@ pub async fn submissions(
     seed: u64,
     steps: u32,
 ) -> Result<Seen, Violation> {
-    let model = MemoryControl::default();
+    let mut run = Run::new(handles, seed);
     let mut dice = Dice::new(seed);
     let transfers: Vec<_> = (0..FEW).map(|_| TransferId::generate()).collect();
-    let (mut results, mut attempt) = (Seen::new(), 1);
+    let mut attempt = 1;
     for step in 1..=steps {
         let transfer = dice.pick(&transfers).clone();
         let order = *dice.pick(&["{}", "{}", "{}", "[]"]);
@@ -291,18 +319,10 @@ pub async fn submissions(
             "load" => to.submission(&transfer).await,
             _ => to.change_submission(&transfer, &change).await.map(Some),
         };
-        for _ in 0..=dice.below(2) {
-            let handle = dice.pick(handles);
-            let (expected, found) = (call(&model).await, call(&**handle).await);
-            let result = same(&expected, &found).ok_or_else(|| {
-                let what = format!("{name} {change:?}: expected {expected:?}, found {found:?}");
-                Violation { seed, step, what }
-            })?;
-            attempt = found.ok().flatten().map_or(1, |row| row.attempt);
-            *results.entry((name, result)).or_default() += 1;
-        }
+        let found = run.call(&mut dice, step, (name, &change), call).await?;
+        attempt = found.ok().flatten().map_or(1, |row| row.attempt);
     }
-    Ok(results)
+    Ok(run.results)
 }
 
 fn submission_step(dice: &mut Dice) -> SubmissionStep {

@@ -16,6 +16,7 @@ use skyhaul_stores::open::{self, Use};
 
 use super::Attempt;
 use crate::account::Account;
+use crate::drive;
 use crate::machines::choose;
 use crate::order::Order;
 use crate::plan as sides;
@@ -66,7 +67,8 @@ pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Resul
         };
         account.state.change(transfer, row.revision, change).await?;
     }
-    let machines = if copies_by_itself(account, &row).await? {
+    let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
+    let machines = if drive::copies_by_itself(&row.spec, &*source, &*destination) {
         0
     } else {
         let dataplane = dataplane(account, attempt, &submission, &order, &row, now).await?;
@@ -76,15 +78,6 @@ pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Resul
         machines,
         ended: false,
     })
-}
-
-/// Whether one service holds both sides and copies between them.
-async fn copies_by_itself(account: &Account, row: &TransferRow) -> Result<bool> {
-    if row.spec.stream {
-        return Ok(false);
-    }
-    let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
-    Ok(source.service().is_some() && source.service() == destination.service())
 }
 
 /// The region of AWS in which a side is; that of the deployment for what is in none.

@@ -92,15 +92,7 @@ async fn a_transfer_that_is_paused_at_any_moment_is_gone_on_with() {
             .await
             .unwrap();
         until(&world, MOMENTS).await;
-        for step in [0, 1] {
-            world
-                .done(async || match step {
-                    0 => world.complete(World::later()).await,
-                    _ => world.verify(World::later()).await,
-                })
-                .await;
-        }
-        world.done(async || world.settle().await).await;
+        world.finished().await;
         let row = world.row().await;
         assert_eq!((row.status, row.attempt), (TransferStatus::Succeeded, 2));
         world.assert_equal();
@@ -176,15 +168,7 @@ async fn a_dataplane_that_is_kept_carries_out_the_next_transfer_without_a_launch
     };
     let mut world = World::with(Kind::Copy, &objects(), kept).await;
     until(&world, MOMENTS).await;
-    for step in [0, 1] {
-        world
-            .done(async || match step {
-                0 => world.complete(World::later()).await,
-                _ => world.verify(World::later()).await,
-            })
-            .await;
-    }
-    world.done(async || world.settle().await).await;
+    world.finished().await;
     let before = world.machines.alive();
     assert_eq!(before.len(), 2);
     let dataplane = world.dataplane().await;

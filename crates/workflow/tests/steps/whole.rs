@@ -36,13 +36,7 @@ async fn carried_out(world: &World) {
         let told = world.execution.told.lock().unwrap().clone();
         assert_eq!(told, [Answer::Copied]);
     }
-    world
-        .done(async || world.complete(World::later()).await)
-        .await;
-    world
-        .done(async || world.verify(World::later()).await)
-        .await;
-    world.done(async || world.settle().await).await;
+    world.finished().await;
     assert_eq!(world.row().await.status, TransferStatus::Succeeded);
     assert_eq!(world.submission().await.stage, Stage::Over);
     world.assert_equal();

@@ -437,6 +437,13 @@ impl World {
         panic!("not done in {PASSES} passes: {last:?}");
     }
 
+    /// From the last chunk to the end of the attempt.
+    pub(crate) async fn finished(&self) {
+        self.done(async || self.complete(Self::later()).await).await;
+        self.done(async || self.verify(Self::later()).await).await;
+        self.done(async || self.settle().await).await;
+    }
+
     /// Runs a call until its reply comes.
     pub(crate) async fn replied<T>(&self, call: impl AsyncFn() -> Result<T>) -> T {
         for _ in 0..PASSES {
