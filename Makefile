@@ -27,6 +27,11 @@ mutants: ## see that the simulation finds faults that are put into the code
 	RUSTC_WORKSPACE_WRAPPER="$(CURDIR)/scripts/rustc-mutant.sh" \
 		cargo nextest run --workspace --test simulation -E 'test(/^mutants::/)' --success-output final --no-fail-fast
 
+dist: ## build what is deployed, into dist/: the functions and the gateway, optimised
+	@scripts/setup.sh lambda
+	cargo lambda build --release --output-format binary -p skyhaul-functions
+	cargo zigbuild --release -p skyhaul-gateway
+
 demo: ## copy, change, sync and verify between two S3 servers on this machine
 	@scripts/setup.sh servers
 	@if [ -z "$${SKYHAUL_BIN:-}" ]; then cargo build -p skyhaul -p skyhaul-gateway; fi

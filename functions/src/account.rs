@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_types::SdkConfig;
-use serde::{Deserialize, Serialize};
 use skyhaul_compute::Compute;
-use skyhaul_compute::ec2::{self, Ec2};
+use skyhaul_compute::ec2::Ec2;
 use skyhaul_engine::Limits;
 use skyhaul_gateway::config::TableConfig;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, Result};
+use skyhaul_stack::region::Deployed;
+use skyhaul_stack::{StateMachine, Tasks};
 use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
 use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
 use skyhaul_stores::open::Ambient;
 use skyhaul_workflow::Account;
 use skyhaul_workflow::machines::Regions;
 
-use crate::boot::{self, Artifact};
+use crate::boot;
 use crate::environment::Environment;
 use crate::vault::Kms;
-use crate::waiting::StepFunctions;
 
 /// Listings, stats and copies of a function at the same time: it has one or two cores and waits most of its time.
 const AT_ONCE: usize = 64;
@@ -34,16 +34,6 @@ const ATTEMPTS: u32 = 5;
 
 /// How long a lease lasts without a sign of life: slices may meet.
 const TERM: Duration = Duration::from_mins(1);
-
-/// What was deployed in a region.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Deployed {
-    /// The network and what machines may do.
-    pub(crate) ec2: ec2::Region,
-    /// The gateway that they fetch.
-    pub(crate) gateway: Artifact,
-}
 
 /// What a function opens once, for all its invocations.
 pub(crate) struct Services {
@@ -80,6 +70,12 @@ impl Services {
         }
     }
 
+    /// What carries out attempts; `None` if this function is not told.
+    pub(crate) fn executions(&self) -> Option<StateMachine> {
+        let arn = self.environment.state_machine.clone()?;
+        Some(StateMachine::new(&self.config, arn))
+    }
+
     /// A table, as gateways of any region reach it.
     fn table(&self, name: &str) -> TableConfig {
         TableConfig {
@@ -92,13 +88,7 @@ impl Services {
     async fn deployed(&self) -> Result<BTreeMap<String, Deployed>> {
         let mut all = BTreeMap::new();
         for (name, settings) in self.control.regions().await? {
-            let deployed = serde_json::from_str(&settings).map_err(|error| {
-                Error::control(ErrorKind::Corrupt, "what a region has cannot be read")
-                    .object(&*name)
-                    .cause(error)
-                    .hint("`skyhaul deploy --region` writes it anew")
-                    .retryable(false)
-            })?;
+            let deployed = Deployed::parse(&name, &settings)?;
             all.insert(name, deployed);
         }
         Ok(all)
@@ -145,7 +135,7 @@ impl Services {
             port,
             boot: Box::new(boot),
             vault: Arc::new(Kms::new(aws_sdk_kms::Client::new(&self.config), key)),
-            waiting: Arc::new(StepFunctions(aws_sdk_sfn::Client::new(&self.config))),
+            waiting: Arc::new(Tasks::new(&self.config)),
             limits: limits(),
         })
     }

@@ -1,7 +1,7 @@
 //! What a gateway's machine is started with: a script, the same for the same member whenever it is asked for.
 
-use serde::{Deserialize, Serialize};
 use skyhaul_gateway::config::{Boot, TableConfig};
+use skyhaul_stack::region::Artifact;
 use skyhaul_state::control::{DataplaneRow, MemberRow};
 
 /// What all machines do.
@@ -9,16 +9,6 @@ const SCRIPT: &str = include_str!("../../infra/boot.sh");
 
 /// What stands for the name that the provider gives the machine.
 const MACHINE: &str = "@MACHINE@";
-
-/// The gateway that machines of a region fetch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Artifact {
-    /// Its address in a bucket of the region.
-    pub(crate) url: String,
-    /// Its SHA-256, in hexadecimal digits.
-    pub(crate) sha256: String,
-}
 
 /// A word of the shell, whatever is in it.
 fn quoted(text: &str) -> String {

@@ -55,6 +55,8 @@ pub(crate) struct Environment {
     pub(crate) staging: Endpoint,
     /// The key that secrets are wrapped with.
     pub(crate) key: String,
+    /// What carries out attempts: told to the reaper alone.
+    pub(crate) state_machine: Option<String>,
     /// The services' address, where it is not AWS's own: for functions and for gateways.
     pub(crate) endpoint_url: Option<String>,
 }
@@ -81,6 +83,7 @@ impl Environment {
             control_table: need("SKYHAUL_CONTROL_TABLE")?,
             staging,
             key: need("SKYHAUL_KEY")?,
+            state_machine: env::var("SKYHAUL_STATE_MACHINE").ok(),
             endpoint_url: env::var("AWS_ENDPOINT_URL").ok(),
         })
     }

@@ -2,7 +2,7 @@
 //! secret.
 
 use lambda_runtime::Diagnostic;
-use skyhaul_model::{Error, ErrorKind};
+use skyhaul_model::Error;
 
 /// The name of whatever may succeed if it is simply tried again.
 const PASSING: &str = "Passing";
@@ -12,27 +12,7 @@ pub(crate) fn name(error: &Error) -> &'static str {
     if error.retryable {
         return PASSING;
     }
-    match error.kind {
-        ErrorKind::NotFound => "NotFound",
-        ErrorKind::AccessDenied => "AccessDenied",
-        ErrorKind::WrongRegion => "WrongRegion",
-        ErrorKind::Unreachable => "Unreachable",
-        ErrorKind::Throttled => "Throttled",
-        ErrorKind::Service => "Service",
-        ErrorKind::Timeout => "Timeout",
-        ErrorKind::Changed => "Changed",
-        ErrorKind::PreconditionFailed => "PreconditionFailed",
-        ErrorKind::Archived => "Archived",
-        ErrorKind::Corrupt => "Corrupt",
-        ErrorKind::Refused => "Refused",
-        ErrorKind::Full => "NoRoom",
-        ErrorKind::Invalid => "Invalid",
-        ErrorKind::Unsupported => "Unsupported",
-        ErrorKind::LeaseLost => "Superseded",
-        ErrorKind::Interrupted => "Interrupted",
-        ErrorKind::UploadGone => "UploadGone",
-        ErrorKind::Internal => "Internal",
-    }
+    error.kind.name()
 }
 
 /// See the module documentation.
@@ -56,6 +36,8 @@ impl From<Failed> for Diagnostic {
 
 #[cfg(test)]
 mod tests {
+    use skyhaul_model::ErrorKind;
+
     use super::*;
 
     #[test]

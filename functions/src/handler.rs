@@ -128,7 +128,10 @@ pub(crate) async fn handle(
     );
     let done = async {
         let account = services.account().await?;
-        let done = Box::pin(carried_out(&account, function, event.payload, until)).await;
+        let done = match function {
+            Function::Reap => reaped(services, &account, Timestamp::now(), until).await,
+            _ => Box::pin(carried_out(&account, function, event.payload, until)).await,
+        };
         match &done {
             Ok(reply) => tracing::info!(%reply, "done"),
             Err(error) => tracing::error!("{error}"),
@@ -146,7 +149,6 @@ async fn carried_out(
 ) -> Result<Value> {
     let now = Timestamp::now();
     match function {
-        Function::Reap => return reaped(account, now).await,
         // Its schedule tells it nothing.
         Function::Watch if payload.get("transfer").is_none() => return watched(account, now).await,
         Function::Teardown if payload.get("detail").is_some() => {
@@ -219,7 +221,10 @@ async fn take(
             // What it waits for may have happened already.
             written(&steps::watch(account, &attempt.transfer, now).await?)
         }
-        Function::Reap => reaped(account, now).await,
+        Function::Reap => Err(Error::control(
+            ErrorKind::Internal,
+            "to reap is no step of a transfer",
+        )),
     }
 }
 
@@ -249,7 +254,7 @@ async fn told_of_an_end(account: &Account, payload: Value, until: Instant) -> Re
     let not = |error| Error::invalid("not the end of an execution").cause(error);
     let event: Event = serde_json::from_value(payload).map_err(not)?;
     let attempt: Attempt = serde_json::from_str(&event.detail.input).map_err(not)?;
-    if event.detail.name != format!("{}-{}", attempt.transfer, attempt.attempt) {
+    if event.detail.name != attempt.name() {
         // One that nobody may have started says nothing of the one that goes on.
         return written(&Step { done: true });
     }
@@ -282,16 +287,34 @@ async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
     Ok(json!({ "watched": watched, "problems": problems.len() }))
 }
 
-async fn reaped(account: &Account, now: Timestamp) -> Result<Value> {
+async fn reaped(
+    services: &Services,
+    account: &Account,
+    now: Timestamp,
+    until: Instant,
+) -> Result<Value> {
     let transfers = Submitted(&*account.control);
-    let reaped = reap(&*account.control, &account.regions, &transfers, now).await?;
+    let mut reaped = reap(&*account.control, &account.regions, &transfers, now).await?;
     for action in &reaped.actions {
         tracing::warn!(action = %written(action)?, "reaped");
+    }
+    let mut strays = Vec::new();
+    if let Some(executions) = services.executions() {
+        let (found, problems) = Box::pin(steps::strays(account, &executions, now, until)).await?;
+        for stray in &found {
+            tracing::warn!(stray = %written(stray)?, "an attempt without its execution");
+        }
+        strays = found;
+        reaped.problems.extend(problems);
     }
     for problem in &reaped.problems {
         tracing::error!("{problem}");
     }
-    Ok(json!({ "actions": reaped.actions, "problems": reaped.problems.len() }))
+    Ok(json!({
+        "actions": reaped.actions,
+        "strays": strays,
+        "problems": reaped.problems.len(),
+    }))
 }
 
 #[cfg(test)]

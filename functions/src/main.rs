@@ -7,7 +7,6 @@ mod environment;
 mod failed;
 mod handler;
 mod vault;
-mod waiting;
 
 use std::process::ExitCode;
 

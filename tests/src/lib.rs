@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
 
 pub mod cli;
+pub mod cloud;
 pub mod data;
 pub mod fault;
 pub mod gateways;

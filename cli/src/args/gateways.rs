@@ -7,6 +7,7 @@ use skyhaul_gateway::Compress;
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::{Error, Result};
 use skyhaul_workflow::fleet::Fleet;
+use skyhaul_workflow::order::FleetOrder;
 
 use crate::values;
 
@@ -17,7 +18,8 @@ const PROGRAM: &str = "skyhaul-gateway";
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Gateways")]
 pub(crate) struct GatewayArgs {
-    /// Copy with N source and N destination gateways, processes of this machine
+    /// Copy with N source and N destination gateways, processes of this machine or
+    /// machines of the deployment
     #[arg(long, visible_alias = "gateways", value_name = "N", value_parser = instances)]
     max_instances: Option<usize>,
     /// Put a relay between them, which cannot read what it passes on
@@ -68,6 +70,29 @@ fn cipher(text: &str) -> Result<Cipher, String> {
 }
 
 impl GatewayArgs {
+    /// What the machines of a deployment do; refused (`Invalid`) where it places them otherwise.
+    pub(crate) fn order(&self) -> Result<FleetOrder> {
+        if self.relay {
+            let message = "a deployment says by itself where machines are: --relay is for this one";
+            return Err(Error::invalid(message));
+        }
+        let base = FleetOrder::default();
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(FleetOrder {
+            per_region: self.max_instances.map_or(base.per_region, count),
+            cipher: match self.cipher {
+                _ if self.no_encrypt => Some(Cipher::None),
+                cipher => cipher,
+            },
+            compress: self.compress.unwrap_or_default(),
+            socket_tls: self.socket_tls,
+            connections: self.max_connections.map_or(base.connections, |count| {
+                usize::try_from(count).unwrap_or(usize::MAX)
+            }),
+            ..base
+        })
+    }
+
     /// The gateways that are asked for.
     pub(crate) fn fleet(&self) -> Result<Option<Fleet>> {
         let Some(pairs) = self.max_instances else {

@@ -1,49 +1,61 @@
 //! The command line: one file a command, groups of flags that commands share.
 
 mod attributes;
+mod cancel;
 mod chunks;
 mod cleanup;
 mod comparison;
 mod completions;
 mod config;
 mod cp;
+mod dataplane;
 mod deletion;
+mod deploy;
 mod endpoint;
 mod filters;
 mod gateways;
 mod global;
 mod logs;
 mod ls;
+mod pause;
 mod performance;
 mod resume;
+mod stack;
 mod status;
 mod sync;
 mod top;
 mod transfer;
 mod verify;
+mod wait;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use attributes::AttributeArgs;
+pub(crate) use cancel::CancelArgs;
 pub(crate) use chunks::ChunksArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use comparison::{CompareArgs, IfExistsArgs};
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::{ConfigArgs, ConfigCommand, ImportSource};
 pub(crate) use cp::CpArgs;
+pub(crate) use dataplane::{DataplaneArgs, DataplaneCommand};
 pub(crate) use deletion::{DeleteArgs, YesArgs};
+pub(crate) use deploy::DeployArgs;
 pub(crate) use endpoint::{OneSideArgs, SidesArgs};
 pub(crate) use filters::FilterArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ls::LsArgs;
+pub(crate) use pause::PauseArgs;
 pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
+pub(crate) use stack::{StackArgs, SubmitArgs};
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use top::TopArgs;
 pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
 pub(crate) use verify::VerifyArgs;
+pub(crate) use wait::WaitArgs;
 
 /// Move bulk data between object stores and disks
 #[derive(Debug, Parser)]
@@ -76,11 +88,16 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Resume(ResumeArgs),
     Status(StatusArgs),
+    Wait(WaitArgs),
+    Pause(PauseArgs),
+    Cancel(CancelArgs),
     Top(TopArgs),
     Chunks(ChunksArgs),
     Logs(LogsArgs),
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
+    Dataplane(DataplaneArgs),
+    Deploy(Box<DeployArgs>),
     Config(ConfigArgs),
     Cleanup(CleanupArgs),
     Completions(CompletionsArgs),

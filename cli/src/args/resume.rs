@@ -3,7 +3,7 @@
 use clap::Args;
 use skyhaul_model::TransferId;
 
-use super::{ReportArgs, SpeedArgs, YesArgs};
+use super::{ReportArgs, SpeedArgs, StackArgs, YesArgs};
 
 /// Go on with an interrupted transfer
 #[derive(Debug, Clone, Args)]
@@ -15,6 +15,8 @@ pub(crate) struct ResumeArgs {
     pub(crate) consent: YesArgs,
     #[command(flatten)]
     pub(crate) speed: SpeedArgs,
+    #[command(flatten)]
+    pub(crate) place: StackArgs,
     #[command(flatten)]
     pub(crate) report: ReportArgs,
 }

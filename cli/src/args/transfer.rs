@@ -9,7 +9,7 @@ use skyhaul_model::spec::Mode;
 use skyhaul_model::{Location, Result};
 use skyhaul_workflow::CopyRequest;
 
-use super::{AttributeArgs, FilterArgs, PartArgs, SidesArgs, SpeedArgs};
+use super::{AttributeArgs, FilterArgs, PartArgs, SidesArgs, SpeedArgs, SubmitArgs};
 use crate::config::{Config, Name, Value};
 
 /// Where reports go.
@@ -46,6 +46,8 @@ pub(crate) struct HowArgs {
     #[command(flatten)]
     parts: PartArgs,
     #[command(flatten)]
+    pub(crate) submit: SubmitArgs,
+    #[command(flatten)]
     pub(crate) report: ReportArgs,
 }
 
@@ -71,6 +73,7 @@ impl HowArgs {
     pub(crate) fn overrides(&self) -> Vec<(Name, Value)> {
         let mut all = self.speed.overrides();
         all.extend(self.parts.overrides());
+        all.extend(self.submit.place.overrides());
         all
     }
 }

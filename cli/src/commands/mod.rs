@@ -5,6 +5,9 @@ mod cleanup;
 mod completions;
 mod config;
 mod cp;
+pub(crate) mod dataplane;
+mod deploy;
+mod deployment;
 mod logs;
 mod ls;
 mod resume;
@@ -40,7 +43,7 @@ pub(crate) fn main(cli: Cli) -> u8 {
     };
     let result = runtime.block_on(async {
         interrupt::watch(context.cancel.clone(), context.screen.clone());
-        run(&context, cli.command).await
+        Box::pin(run(&context, cli.command)).await
     });
     let code = report(&context, result);
     // Threads that still wait for a disk or a terminal are not waited for.
@@ -64,10 +67,15 @@ async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Ls(args) => ls::run(context, &args).await,
         Command::Resume(args) => resume::run(context, args).await,
         Command::Status(args) => status::run(context, &args).await,
+        Command::Wait(args) => deployment::wait(context, &args).await,
+        Command::Pause(args) => deployment::pause(context, &args).await,
+        Command::Cancel(args) => deployment::cancel(context, &args).await,
         Command::Top(args) => top::run(context, &args).await,
         Command::Chunks(args) => chunks::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Verify(args) => verify::run(context, &args).await,
+        Command::Dataplane(args) => dataplane::run(context, &args).await,
+        Command::Deploy(args) => deploy::run(context, &args).await,
         Command::Config(args) => config::run(context, &args.command),
         Command::Cleanup(args) => cleanup::run(context, &args).await,
         Command::Completions(args) => completions::run(context, &args),

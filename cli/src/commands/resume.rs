@@ -2,7 +2,7 @@
 
 use skyhaul_model::Result;
 
-use super::transfer;
+use super::{deployment, transfer};
 use crate::args::ResumeArgs;
 use crate::config::Name;
 use crate::confirm;
@@ -12,7 +12,11 @@ use crate::context::{Context, sliced_driver};
 pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<u8> {
     let mut overrides = args.speed.overrides();
     overrides.extend(args.consent.overrides());
+    overrides.extend(args.place.overrides());
     let config = context.config(overrides)?;
+    if let Some(place) = config.stack() {
+        return deployment::resume(context, &place, args.id.as_ref()).await;
+    }
     let embedded = sliced_driver(&config, &args.speed)?;
     if let Some(id) = &args.id
         && embedded.transfer(id).await?.row.spec.delete.is_some()

@@ -4,6 +4,7 @@ use skyhaul_model::Result;
 use skyhaul_state::TransferStatus;
 use skyhaul_workflow::embedded::TransferInfo;
 
+use super::deployment;
 use crate::args::StatusArgs;
 use crate::context::{Context, driver};
 use crate::exit;
@@ -12,7 +13,11 @@ use crate::output::{Lines, text};
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &StatusArgs) -> Result<u8> {
-    let embedded = driver(&context.config(Vec::new())?)?;
+    let config = context.config(args.place.overrides())?;
+    if let Some(place) = config.stack() {
+        return deployment::status(context, &place, args.id.as_deref()).await;
+    }
+    let embedded = driver(&config)?;
     let mut lines = context.lines();
     let transfers = match &args.id {
         Some(id) => {
@@ -59,27 +64,17 @@ fn sides(info: &TransferInfo) -> String {
     text::printable(&text).into_owned()
 }
 
-/// Bytes done of bytes to copy.
-fn share(info: &TransferInfo) -> String {
-    let progress = &info.progress;
-    let more = if progress.listing_done { "" } else { "+" };
-    format!(
-        "{} of {}{more}",
-        text::size(progress.done.bytes),
-        text::size(progress.listed.copy_bytes)
-    )
-}
-
 fn line(lines: &mut Lines, info: &TransferInfo) {
     let created = text::moment(info.row.created);
-    let (id, status, share, sides) = (&info.row.id, status(info), share(info), sides(info));
+    let share = text::share(&info.progress);
+    let (id, status, sides) = (&info.row.id, status(info), sides(info));
     lines.line(format_args!(
         "{id}  {created}  {status:<11}  {share:<24}  {sides}"
     ));
 }
 
 fn details(lines: &mut Lines, info: &TransferInfo) {
-    let (row, progress) = (&info.row, &info.progress);
+    let row = &info.row;
     lines.line(format_args!("transfer  {}", row.id));
     lines.line(format_args!("what      {}", sides(info)));
     lines.line(format_args!(
@@ -89,14 +84,8 @@ fn details(lines: &mut Lines, info: &TransferInfo) {
     ));
     lines.line(format_args!("created   {} UTC", text::moment(row.created)));
     lines.line(format_args!("updated   {} UTC", text::moment(row.updated)));
-    lines.line(format_args!("bytes     {}", share(info)));
-    let more = if progress.listing_done { "" } else { "+" };
-    let (done, total) = (progress.done.objects, progress.listed.copy_objects);
-    let skipped = progress.listed.skipped;
-    let failed = progress.done.failed + progress.listed.failed;
-    lines.line(format_args!(
-        "objects   {done} of {total}{more}, {skipped} skipped, {failed} failed"
-    ));
+    lines.line(format_args!("bytes     {}", text::share(&info.progress)));
+    lines.line(format_args!("objects   {}", text::counts(&info.progress)));
     if let Some(error) = &row.error {
         lines.line(format_args!("error     {}", text::printable(error)));
     }

@@ -8,6 +8,7 @@ use skyhaul_model::{Error, ErrorKind, Result, TransferId, TransferSpec};
 use skyhaul_workflow::embedded::Start;
 use skyhaul_workflow::{CopyRequest, Embedded, Event, Summary};
 
+use super::deployment;
 use crate::args::{HowArgs, WhatArgs};
 use crate::config::{Config, Name};
 use crate::context::{Context, sliced_driver};
@@ -24,6 +25,17 @@ pub(crate) async fn request(
     config: &Config,
     request: CopyRequest,
 ) -> Result<u8> {
+    match config.stack().filter(|_| !what.dry_run) {
+        Some(place) => {
+            return deployment::request(context, how, config, &place, request).await;
+        }
+        None => {
+            if let Some(flag) = how.submit.needs_stack() {
+                let message = format!("{flag} is about a deployment, and none is named");
+                return Err(Error::invalid(message).hint("say --stack NAME, or set `stack`"));
+            }
+        }
+    }
     let yes = config.switch(Name::Autoconfirm);
     let deletes = request.delete.is_some();
     if deletes && !what.dry_run {
@@ -119,6 +131,7 @@ fn record(event: &Event) {
         } => {
             tracing::info!(%transfer, resumed, version = env!("CARGO_PKG_VERSION"), "started");
         }
+        Event::Submitted { transfer, .. } => tracing::info!(%transfer, "submitted"),
         Event::Note(note) => tracing::info!("{note}"),
         Event::Progress(_) => {}
         Event::Failed(outcome) => {

@@ -38,6 +38,12 @@ pub(crate) enum Name {
     KeepPartial,
     /// `state_dir`
     StateDir,
+    /// `stack`
+    Stack,
+    /// `stack_region`
+    StackRegion,
+    /// `stack_profile`
+    StackProfile,
 }
 
 /// One key.
@@ -124,6 +130,12 @@ keys! {
         "How long `cleanup` leaves interrupted transfers and their uploads alone.";
     StateDir, "state_dir", Folder, "", "--state-dir",
         "Folder of transfer state and logs; empty is the platform's own.";
+    Stack, "stack", Name, "", "--stack",
+        "The deployment that carries transfers out; empty is this machine.";
+    StackRegion, "stack_region", Name, "", "--stack-region",
+        "Its region; empty is what the AWS tools would take.";
+    StackProfile, "stack_profile", Name, "", "--stack-profile",
+        "The AWS profile to reach it with; empty is what the AWS tools would take.";
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use skyhaul_model::parts::PartPolicy;
 use skyhaul_model::spec::{ChecksumPolicy, Durability};
 use skyhaul_model::{Error, Result};
+use skyhaul_stack::Place;
 use skyhaul_workflow::Settings;
 
 use super::document::Document;
@@ -112,6 +113,22 @@ impl Config {
             Value::Folder(path) if !path.as_os_str().is_empty() => Ok(path.clone()),
             _ => paths::state_dir(),
         }
+    }
+
+    fn name(&self, name: Name) -> Option<String> {
+        match self.value(name) {
+            Value::Name(text) if !text.is_empty() => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    /// The deployment that is used; `None`: this machine.
+    pub(crate) fn stack(&self) -> Option<Place> {
+        Some(Place {
+            stack: self.name(Name::Stack)?,
+            region: self.name(Name::StackRegion),
+            profile: self.name(Name::StackProfile),
+        })
     }
 
     /// How fast and with what resources.

@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Checksum,
     /// A folder.
     Folder,
+    /// A name at a service; may be empty.
+    Name,
 }
 
 /// One value.
@@ -48,6 +50,8 @@ pub(crate) enum Value {
     Checksum(ChecksumPolicy),
     /// [`Kind::Folder`]; empty is the platform's own.
     Folder(PathBuf),
+    /// [`Kind::Name`]; empty is none.
+    Name(String),
 }
 
 impl Kind {
@@ -65,6 +69,7 @@ impl Kind {
             Self::Time => Value::Time(values::duration(text)?),
             Self::Checksum => Value::Checksum(values::checksum(text)?),
             Self::Folder => Value::Folder(PathBuf::from(text)),
+            Self::Name => Value::Name(text.trim().to_owned()),
         })
     }
 
@@ -104,6 +109,7 @@ impl fmt::Display for Value {
             Self::Checksum(ChecksumPolicy::Off) => f.write_str("none"),
             Self::Checksum(ChecksumPolicy::Always(algorithm)) => write!(f, "{algorithm}"),
             Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Name(name) => f.write_str(name),
         }
     }
 }
@@ -137,6 +143,7 @@ mod tests {
             (Kind::Checksum, "crc32c"),
             (Kind::Checksum, "none"),
             (Kind::Folder, "/var/lib/x"),
+            (Kind::Name, "nightly"),
         ] {
             let value = kind.parse(text).unwrap();
             assert_eq!(value.to_string(), text);

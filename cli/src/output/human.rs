@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, TransferId};
+use skyhaul_state::TransferStatus;
 use skyhaul_workflow::summary::ProgressEvent;
 use skyhaul_workflow::{Event, Summary};
 
@@ -29,6 +30,8 @@ pub(crate) struct Human {
     last_line: Instant,
     failures: u64,
     transfer: Option<TransferId>,
+    /// The deployment that carries it out, if one does.
+    stack: Option<String>,
 }
 
 impl Human {
@@ -43,6 +46,7 @@ impl Human {
             last_line: Instant::now(),
             failures: 0,
             transfer: None,
+            stack: None,
         }
     }
 
@@ -112,7 +116,9 @@ impl Human {
 
     fn go_on(&self) {
         if let Some(id) = &self.transfer {
-            self.say(&format!("go on with: skyhaul resume {id}"));
+            let stack = self.stack.as_ref();
+            let stack = stack.map_or(String::new(), |stack| format!("--stack {stack} "));
+            self.say(&format!("go on with: skyhaul resume {stack}{id}"));
         }
     }
 
@@ -159,6 +165,19 @@ impl Show for Human {
                     self.say(&format!("transfer {transfer}{what}, log {}", log.display()));
                 }
             }
+            Event::Submitted {
+                transfer,
+                attempt,
+                stack,
+            } => {
+                self.begin(transfer);
+                self.stack = Some(stack.clone());
+                if !self.quiet {
+                    self.say(&format!(
+                        "transfer {transfer} of {stack}, attempt {attempt}"
+                    ));
+                }
+            }
             Event::Note(note) => {
                 if !self.quiet {
                     self.say(&format!("note: {}", text::printable(note)));
@@ -176,7 +195,7 @@ impl Show for Human {
                 .lock()
                 .write_all(summary::lines(summary).as_bytes());
         }
-        if code == crate::exit::INTERRUPTED {
+        if code == crate::exit::INTERRUPTED && summary.status != TransferStatus::Cancelled {
             self.go_on();
         }
     }

@@ -44,6 +44,18 @@ impl Show for Json {
                     bytes_remaining: None,
                 });
             }
+            Event::Submitted {
+                transfer,
+                attempt,
+                stack,
+            } => {
+                self.transfer = Some(transfer.clone());
+                self.rate = Rate::default();
+                self.write(Body::Following {
+                    stack,
+                    attempt: *attempt,
+                });
+            }
             Event::Note(text) => self.write(Body::Note { text }),
             Event::Progress(numbers) => {
                 let speed = self.rate.update(numbers);

@@ -9,7 +9,9 @@ use skyhaul_model::object::ObjectEntry;
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, Side, TransferId};
 use skyhaul_state::TransferStatus;
+use skyhaul_state::control::DataplaneRow;
 use skyhaul_workflow::Summary;
+use skyhaul_workflow::deployed::Standing;
 use skyhaul_workflow::embedded::{Cleaned, Comparison, Difference, TransferInfo};
 use skyhaul_workflow::inspect::chunks::ChunkInfo;
 use skyhaul_workflow::inspect::top::Snapshot;
@@ -134,6 +136,36 @@ pub(crate) enum Body<'a> {
         /// Its row, progress, log, and whether a process works on it.
         info: &'a TransferInfo,
     },
+    /// A transfer was submitted to a deployment, or is followed there; always its first line.
+    Following {
+        /// The deployment.
+        stack: &'a str,
+        /// Which attempt at it.
+        attempt: u32,
+    },
+    /// A transfer of `status --stack`.
+    Submitted {
+        /// What was submitted, its row, how far it is.
+        #[serde(flatten)]
+        standing: &'a Standing,
+    },
+    /// A dataplane of `dataplane`.
+    Dataplane {
+        /// Its identifier.
+        id: &'a str,
+        /// `idle`, `busy`, `ending` or `ended`.
+        status: &'static str,
+        /// Who asked for it.
+        owner: &'a str,
+        /// When it was made.
+        created: Timestamp,
+        /// Minutes that it is kept without a transfer; null: it goes with its transfer.
+        autoshutdown_minutes: Option<u32>,
+        /// Transfers that use it.
+        transfers: Vec<&'a str>,
+        /// Its gateways.
+        gateways: Vec<&'a str>,
+    },
     /// A transfer of `top`.
     Top {
         /// How far it and its gateways are.
@@ -247,6 +279,23 @@ impl<'a> Body<'a> {
             bytes_per_s: speed.bytes,
             objects_per_s: speed.objects,
             eta_s: speed.eta,
+        }
+    }
+
+    /// A dataplane.
+    pub(crate) fn dataplane(row: &'a DataplaneRow) -> Self {
+        Self::Dataplane {
+            id: row.id.as_str(),
+            status: crate::commands::dataplane::status(row),
+            owner: &row.owner,
+            created: row.created,
+            autoshutdown_minutes: row.autoshutdown,
+            transfers: row.transfers.iter().map(TransferId::as_str).collect(),
+            gateways: row
+                .members
+                .iter()
+                .map(|member| member.plan.name.as_str())
+                .collect(),
         }
     }
 

@@ -6,6 +6,7 @@ use bytesize::ByteSize;
 use jiff::Timestamp;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Location, Scheme};
+use skyhaul_state::Progress;
 
 /// `1.5 GiB`.
 pub(crate) fn size(bytes: u64) -> String {
@@ -33,6 +34,22 @@ pub(crate) fn objects(count: u64) -> String {
     } else {
         format!("{count} objects")
     }
+}
+
+/// Bytes done of bytes to copy.
+pub(crate) fn share(progress: &Progress) -> String {
+    let more = if progress.listing_done { "" } else { "+" };
+    let (done, total) = (progress.done.bytes, progress.listed.copy_bytes);
+    format!("{} of {}{more}", size(done), size(total))
+}
+
+/// The same of objects, and what became of the others.
+pub(crate) fn counts(progress: &Progress) -> String {
+    let more = if progress.listing_done { "" } else { "+" };
+    let (done, total) = (progress.done.objects, progress.listed.copy_objects);
+    let skipped = progress.listed.skipped;
+    let failed = progress.done.failed + progress.listed.failed;
+    format!("{done} of {total}{more}, {skipped} skipped, {failed} failed")
 }
 
 /// `2h 5m 3s`, or `3.2s`, `0.04s` where it is short.

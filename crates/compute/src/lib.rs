@@ -6,6 +6,7 @@ pub mod compute;
 pub mod conformance;
 #[cfg(feature = "ec2")]
 pub mod ec2;
+pub mod region;
 pub mod simulated;
 
 pub use compute::{Compute, Launch, Launched, Room};

@@ -75,6 +75,55 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::NotFound,
+        Self::AccessDenied,
+        Self::WrongRegion,
+        Self::Unreachable,
+        Self::Throttled,
+        Self::Service,
+        Self::Timeout,
+        Self::Changed,
+        Self::PreconditionFailed,
+        Self::Archived,
+        Self::Corrupt,
+        Self::Refused,
+        Self::Full,
+        Self::Invalid,
+        Self::Unsupported,
+        Self::LeaseLost,
+        Self::Interrupted,
+        Self::UploadGone,
+        Self::Internal,
+    ];
+
+    /// The name by which other programs tell it from the others; it never changes.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "NotFound",
+            Self::AccessDenied => "AccessDenied",
+            Self::WrongRegion => "WrongRegion",
+            Self::Unreachable => "Unreachable",
+            Self::Throttled => "Throttled",
+            Self::Service => "Service",
+            Self::Timeout => "Timeout",
+            Self::Changed => "Changed",
+            Self::PreconditionFailed => "PreconditionFailed",
+            Self::Archived => "Archived",
+            Self::Corrupt => "Corrupt",
+            Self::Refused => "Refused",
+            Self::Full => "NoRoom",
+            Self::Invalid => "Invalid",
+            Self::Unsupported => "Unsupported",
+            Self::LeaseLost => "Superseded",
+            Self::Interrupted => "Interrupted",
+            Self::UploadGone => "UploadGone",
+            Self::Internal => "Internal",
+        }
+    }
+
     /// Whether the same call may succeed if it is simply made again.
     #[must_use]
     pub fn is_retryable(self) -> bool {
@@ -125,6 +174,24 @@ impl Error {
     /// An error of Skyhaul's own bookkeeping.
     pub fn control(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self::new(Side::Control, kind, message)
+    }
+
+    /// An error that happened elsewhere, from the name of its kind and its text as [`fmt::Display`] writes it.
+    #[must_use]
+    pub fn told(name: &str, text: &str) -> Self {
+        let mut kinds = ErrorKind::ALL.into_iter();
+        let kind = kinds.find(|kind| kind.name() == name);
+        let sides = [Side::Source, Side::Destination, Side::Relay, Side::Control];
+        let mut sides = sides.into_iter().filter_map(|side| {
+            let rest = text.strip_prefix(&side.to_string())?;
+            Some((side, rest.strip_prefix(": ")?))
+        });
+        let (side, message) = sides.next().unwrap_or((Side::Control, text));
+        let message = match kind {
+            Some(_) => message.to_owned(),
+            None => format!("{name}: {message}"),
+        };
+        Self::new(side, kind.unwrap_or(ErrorKind::Service), message).retryable(false)
     }
 
     /// A malformed argument, file, reply.
@@ -204,6 +271,21 @@ mod tests {
             "source: s3://b/k: access denied: 403 (check --src-profile)"
         );
         assert!(!error.retryable);
+    }
+
+    #[test]
+    fn what_happened_elsewhere_keeps_side_kind_and_text() {
+        for kind in ErrorKind::ALL {
+            for side in [Side::Source, Side::Control] {
+                let error = Error::new(side, kind, "what: happened").object("s3://b/k");
+                let told = Error::told(kind.name(), &error.to_string());
+                assert_eq!((told.side, told.kind), (side, kind));
+                assert_eq!(told.to_string(), error.to_string());
+            }
+        }
+        let other = Error::told("States.Timeout", "late");
+        assert_eq!(other.kind, ErrorKind::Service);
+        assert_eq!(other.to_string(), "control: States.Timeout: late");
     }
 
     #[test]

@@ -13,6 +13,6 @@ pub mod store;
 pub use payload::Payload;
 pub use store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListPage, ListRequest, Lister,
-    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged,
-    Store, UploadRequest, UploadToken,
+    ObjectReader, OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, PutStream,
+    ReadRequest, Staged, Store, UploadRequest, UploadToken,
 };

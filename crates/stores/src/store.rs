@@ -197,6 +197,22 @@ pub struct PartStream {
     pub algorithm: Option<Algorithm>,
 }
 
+/// A whole object whose bytes come while it is written.
+pub struct PutStream {
+    /// Length in bytes. A body that is shorter or longer is an error, and nothing is written.
+    pub len: u64,
+    /// The bytes. Its errors are what [`Store::stream_put`] fails with.
+    pub body: BoxStream<'static, Result<Bytes>>,
+    /// Headers, metadata, tags, storage class.
+    pub attributes: Attributes,
+    /// The modification time that the object should show.
+    pub mtime: Option<Timestamp>,
+    /// The checksum to compute on the way and to have verified by the store.
+    pub algorithm: Algorithm,
+    /// The checksum that the source keeps. Bytes with another are `Corrupt`, and nothing is written.
+    pub kept: Option<Checksum>,
+}
+
 /// An upload that is open at the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenUpload {
@@ -295,6 +311,20 @@ pub trait Store: Debug + Send + Sync {
         _part: PartStream,
     ) -> Result<PartReceipt> {
         let message = "this store writes no parts while they are read";
+        Err(Error::new(self.side(), ErrorKind::Unsupported, message).object(self.uri(key)))
+    }
+
+    /// Whether whole objects with this checksum can be written while they are read. What a store
+    /// answers may change as it gets to know its service.
+    fn streams_objects(&self, _algorithm: Option<Algorithm>) -> bool {
+        false
+    }
+
+    /// Writes a whole object while it is read, so that it is never held whole; whatever is there
+    /// already is replaced, and only by all of it. The receipt holds the checksum. Tried once:
+    /// whatever fails on the destination's side, [`Store::put`] may still succeed.
+    async fn stream_put(&self, key: &str, _put: PutStream) -> Result<PutReceipt> {
+        let message = "this store writes no objects while they are read";
         Err(Error::new(self.side(), ErrorKind::Unsupported, message).object(self.uri(key)))
     }
 

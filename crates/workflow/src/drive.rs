@@ -281,27 +281,11 @@ pub(crate) async fn bytes_so_far(state: &dyn TransferState, id: &TransferId) -> 
 
 /// The numbers of a run: what the state counts, and bytes as they are written.
 fn numbers(engine: &Engine, progress: &Progress, before: u64, began: Instant) -> ProgressEvent {
-    let total = progress.listed.copy_bytes;
-    let written = before + engine.meter.bytes();
-    let known = progress.listing_done || progress.listed.copy_objects > 0;
-    // Objects that were begun anew are written more than once.
-    let done = if progress.listing_done {
-        written.min(total)
-    } else {
-        written
-    };
     ProgressEvent {
-        listing_done: progress.listing_done,
-        objects_total: progress.listed.copy_objects,
-        bytes_total: total,
-        objects_done: progress.done.objects,
-        bytes_done: done,
         bytes_resumed: before,
-        bytes_remaining: known.then(|| total.saturating_sub(done)),
-        skipped: progress.listed.skipped + progress.done.skipped,
-        failed: progress.listed.failed + progress.done.failed,
         deleted: engine.meter.deleted(),
         elapsed_s: began.elapsed().as_secs_f64(),
+        ..ProgressEvent::of(progress, before + engine.meter.bytes())
     }
 }
 

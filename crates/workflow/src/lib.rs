@@ -5,6 +5,7 @@ pub mod account;
 mod cleanup;
 mod compare;
 mod delete;
+pub mod deployed;
 mod drive;
 pub mod embedded;
 pub mod fleet;
@@ -24,6 +25,7 @@ mod tokens;
 mod verify;
 
 pub use account::Account;
+pub use deployed::Deployed;
 pub use embedded::Embedded;
 pub use order::Order;
 pub use request::CopyRequest;

@@ -38,6 +38,8 @@ pub struct FleetOrder {
     pub instance_types: Vec<String>,
     /// The dataplane that is used, instead of one that is made.
     pub dataplane: Option<DataplaneId>,
+    /// Whether an idle dataplane between the same regions is used, if there is one.
+    pub reuse: bool,
     /// Minutes that a dataplane that is made is kept without a transfer; `None`: it goes with its transfer.
     pub autoshutdown: Option<u32>,
     /// What is sealed with; `None`: whatever suits the machine that plans.
@@ -59,6 +61,7 @@ impl Default for FleetOrder {
             market: Market::OnDemand,
             instance_types: INSTANCE_TYPES.map(ToOwned::to_owned).to_vec(),
             dataplane: None,
+            reuse: false,
             autoshutdown: None,
             cipher: None,
             compress: Compress::default(),

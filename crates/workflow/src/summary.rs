@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, TransferId};
-use skyhaul_state::TransferStatus;
+use skyhaul_state::{Progress, TransferStatus};
 
 /// Numbers of a run that goes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
@@ -33,6 +33,32 @@ pub struct ProgressEvent {
     pub deleted: u64,
     /// Seconds since this run began.
     pub elapsed_s: f64,
+}
+
+impl ProgressEvent {
+    /// What the state counts, and bytes that were written.
+    pub(crate) fn of(progress: &Progress, written: u64) -> Self {
+        let (listed, done) = (&progress.listed, &progress.done);
+        let total = listed.copy_bytes;
+        let known = progress.listing_done || listed.copy_objects > 0;
+        // Objects that were begun anew are written more than once.
+        let bytes_done = if progress.listing_done {
+            written.min(total)
+        } else {
+            written
+        };
+        Self {
+            listing_done: progress.listing_done,
+            objects_total: listed.copy_objects,
+            bytes_total: total,
+            objects_done: done.objects,
+            bytes_done,
+            bytes_remaining: known.then(|| total.saturating_sub(bytes_done)),
+            skipped: listed.skipped + done.skipped,
+            failed: listed.failed + done.failed,
+            ..Self::default()
+        }
+    }
 }
 
 /// How a run ended.
@@ -82,6 +108,15 @@ pub enum Event {
         resumed: bool,
         /// Its log file.
         log: PathBuf,
+    },
+    /// A control plane carries it out; always first.
+    Submitted {
+        /// The transfer.
+        transfer: TransferId,
+        /// Which attempt at it, from 1.
+        attempt: u32,
+        /// The deployment.
+        stack: String,
     },
     /// Something the user should know now.
     Note(String),

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use skyhaul_model::machine::{DataplaneId, Market, Offer};
 use skyhaul_model::outcome::Action;
 use skyhaul_model::spec::{Connection, Endpoint, Mode};
 use skyhaul_model::{Location, Pin, TransferSpec};
+use skyhaul_state::control::{MemberPlan, MemberRole, NewDataplane, Submission};
 use skyhaul_state::{Phase, Progress, TransferRow};
 use skyhaul_workflow::inspect::chunks::ChunkState;
 use skyhaul_workflow::inspect::top::ByState;
@@ -78,6 +80,29 @@ fn transfer(id: &TransferId) -> TransferInfo {
     }
 }
 
+fn dataplane() -> DataplaneRow {
+    let offer = Offer {
+        market: Market::Spot,
+        instance_type: "t".to_owned(),
+        zone: "z".to_owned(),
+    };
+    let member = MemberPlan {
+        name: "z-src-1".parse().unwrap(),
+        region: "z".to_owned(),
+        role: MemberRole::Source,
+        offers: vec![offer],
+    };
+    let new = NewDataplane {
+        id: DataplaneId::generate(),
+        owner: "me".to_owned(),
+        members: vec![member],
+        transfer: None,
+        autoshutdown: None,
+        created: Timestamp::UNIX_EPOCH,
+    };
+    DataplaneRow::new(new).unwrap()
+}
+
 fn top(id: &TransferId) -> Snapshot {
     Snapshot {
         id: id.clone(),
@@ -144,6 +169,13 @@ fn all() -> Vec<Value> {
         archived: false,
     };
     let info = transfer(&id);
+    let submission = Submission::new(id.clone(), "{}", "me", Timestamp::UNIX_EPOCH);
+    let standing = Standing {
+        submission: submission.unwrap(),
+        row: None,
+        progress: Progress::default(),
+    };
+    let dataplane = dataplane();
     let counts = Comparison::default();
     let cleaned = Cleaned::default();
     let (top, chunk) = (top(&id), chunk());
@@ -167,6 +199,14 @@ fn all() -> Vec<Value> {
             bytes: 1,
         },
         Body::Transfer { info: &info },
+        Body::Following {
+            stack: "haul",
+            attempt: 1,
+        },
+        Body::Submitted {
+            standing: &standing,
+        },
+        Body::dataplane(&dataplane),
         Body::Top { top: &top },
         Body::Chunk { chunk: &chunk },
         Body::Log {

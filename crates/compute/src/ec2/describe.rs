@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use skyhaul_model::Result;
 use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
 
-use super::{DATAPLANE_TAG, Ec2, INTENT_TAG, STACK_TAG, failure, tagged};
+use super::{Ec2, failure, tagged};
+use crate::region::{DATAPLANE_TAG, INTENT_TAG, STACK_TAG};
 
 pub(super) async fn describe(ec2: &Ec2, dataplane: Option<&DataplaneId>) -> Result<Vec<Machine>> {
     let mut request = ec2

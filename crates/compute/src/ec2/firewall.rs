@@ -11,7 +11,8 @@ use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, ResourceType, Securit
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result};
 
-use super::{DATAPLANE_TAG, Ec2, STACK_TAG, failure, filter, launch, tagged};
+use super::{Ec2, failure, filter, launch, tagged};
+use crate::region::{DATAPLANE_TAG, STACK_TAG};
 
 /// What the rules say to people.
 const DESCRIPTION: &str = "skyhaul gateway";

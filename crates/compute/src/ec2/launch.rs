@@ -15,7 +15,8 @@ use futures::future::join_all;
 use skyhaul_model::machine::{MachineId, MachineState, Market};
 use skyhaul_model::{Error, ErrorKind, Result};
 
-use super::{Architecture, Ec2, INTENT_TAG, describe, failure, firewall};
+use super::{Ec2, describe, failure, firewall};
+use crate::region::{Architecture, INTENT_TAG};
 use crate::{Launch, Launched};
 
 /// The root volume, in GiB: a gateway keeps nothing on it but its log.

@@ -1,16 +1,23 @@
 //! Copying one object in one piece.
 
+use std::sync::Arc;
+
 use backon::Retryable as _;
 use skyhaul_model::compare::IfExists;
 use skyhaul_model::outcome::{Action, Failure, Outcome};
 use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{Checksum, Error, ErrorKind, Pin, Result, Side, Verification, parts};
-use skyhaul_stores::{Condition, PutReceipt, PutRequest, Staged};
+use skyhaul_stores::{Condition, PutReceipt, PutRequest, PutStream, Staged};
 
 use super::read::Hashing;
+use super::steady::Steady;
 use super::{attributes, read, service};
 use crate::engine::Engine;
+
+/// The least size in bytes of an object that is written while it is read; a smaller one arrives in a
+/// few frames.
+const STREAMED: u64 = 256 << 10;
 
 /// How the copy of an object ended.
 #[derive(Debug)]
@@ -43,14 +50,14 @@ pub(crate) struct Proof {
 
 /// Copies an object; begins anew (as a whole, in its newest version) when it changes meanwhile.
 /// Fails only when the run is interrupted: the object's own failures are outcomes.
-pub(crate) async fn copy(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
+pub(crate) async fn copy(engine: &Arc<Engine>, task: &ObjectTask) -> Result<ObjectEnd> {
     let ended = attempt(engine, task).await;
     go_on(engine, task.clone(), ended).await
 }
 
 /// Goes on from the end of an object's attempt, as [`copy`] does.
 pub(crate) async fn go_on(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     mut task: ObjectTask,
     mut ended: Result<ObjectEnd>,
 ) -> Result<ObjectEnd> {
@@ -129,7 +136,7 @@ pub(crate) fn condition(engine: &Engine) -> Condition {
     }
 }
 
-async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
+async fn attempt(engine: &Arc<Engine>, task: &ObjectTask) -> Result<ObjectEnd> {
     if engine.copies_in_service()
         && let Some(copied) = service::copy_object(engine, task).await?
     {
@@ -141,6 +148,13 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
             None,
             true,
         ));
+    }
+    if task.size >= STREAMED
+        && condition(engine) == Condition::None
+        && engine.destination.streams_objects(engine.algorithm(None))
+        && let Some((receipt, proof)) = stream(engine, task).await?
+    {
+        return written(engine, task, receipt, proof).await;
     }
     let Ready { request, proof } = ready(engine, task).await?;
     let receipt = (|| {
@@ -154,18 +168,64 @@ async fn attempt(engine: &Engine, task: &ObjectTask) -> Result<ObjectEnd> {
     written(engine, task, receipt, proof).await
 }
 
+/// Writes an object while it is read: it stays in the cores' caches, and neither side waits for the
+/// other's end. Tried once; `None` if the destination did not take it, so that it must be held to be
+/// sent again.
+async fn stream(engine: &Arc<Engine>, task: &ObjectTask) -> Result<Option<(PutReceipt, Proof)>> {
+    let (source_key, key) = (&task.source_key, &task.destination_key);
+    let mut source = Steady::new(Arc::clone(engine), source_key, &task.pin, None);
+    let info = source.info().await?;
+    check_size(engine, task, info.size)?;
+    let kept = info.checksum.clone();
+    let Some(algorithm) = engine.algorithm(kept.as_ref().map(|sum| sum.algorithm)) else {
+        return Ok(None);
+    };
+    let (attributes, mtime) = attributes::for_destination(engine, source_key, &info);
+    let source_verified = kept
+        .as_ref()
+        .is_some_and(|kept| kept.algorithm == algorithm);
+    let put = PutStream {
+        len: task.size,
+        body: source.into_stream(),
+        attributes,
+        mtime,
+        algorithm,
+        kept,
+    };
+    match engine.destination.stream_put(key, put).await {
+        Ok(receipt) => {
+            let checksum = receipt.checksum.clone();
+            let proof = Proof {
+                checksum,
+                source_verified,
+            };
+            Ok(Some((receipt, proof)))
+        }
+        // Bytes that do not fit are read again: a held object has its own patience with them.
+        Err(error) if error.side == Side::Source && error.kind != ErrorKind::Corrupt => Err(error),
+        Err(error) if error.kind == ErrorKind::Full => Err(error),
+        Err(error) => {
+            engine.check_cancelled()?;
+            tracing::debug!(key, "an object was not taken while it was read: {error}");
+            Ok(None)
+        }
+    }
+}
+
+/// A reply that is short and says so: the pinned version has the size that was listed.
+fn check_size(engine: &Engine, task: &ObjectTask, arrives: u64) -> Result<()> {
+    if arrives == task.size {
+        return Ok(());
+    }
+    let message = format!("{arrives} bytes arrived of {}", task.size);
+    Err(Error::new(Side::Source, ErrorKind::Corrupt, message)
+        .object(engine.source.uri(&task.source_key)))
+}
+
 /// Reads an object whole.
 pub(crate) async fn ready(engine: &Engine, task: &ObjectTask) -> Result<Ready> {
     let read = read::read(engine, &task.source_key, &task.pin, None, Hashing::Suited).await?;
-    if read.payload.len() != task.size {
-        // A reply that is short and says so: the pinned version has the size that was listed.
-        return Err(Error::new(
-            Side::Source,
-            ErrorKind::Corrupt,
-            format!("{} bytes arrived of {}", read.payload.len(), task.size),
-        )
-        .object(engine.source.uri(&task.source_key)));
-    }
+    check_size(engine, task, read.payload.len())?;
     let (attributes, mtime) = attributes::for_destination(engine, &task.source_key, &read.info);
     Ok(Ready {
         request: PutRequest {

@@ -10,8 +10,8 @@ use skyhaul_model::{Result, TransferId};
 
 use super::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment, no_submission,
-    other_order, other_words,
+    Sightings, Stage, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment,
+    no_submission, other_order, other_words,
 };
 
 /// See the module documentation.
@@ -128,9 +128,11 @@ impl ControlState for MemoryControl {
         Ok(row.clone())
     }
 
-    async fn withdraw(&self, transfer: &TransferId) -> Result<()> {
-        self.held().submissions.remove(transfer);
-        Ok(())
+    async fn live(&self) -> Result<Vec<TransferId>> {
+        let held = self.held();
+        let all = held.submissions.values();
+        let live = all.filter(|row| row.stage == Stage::Live);
+        Ok(live.map(|row| row.transfer.clone()).collect())
     }
 
     async fn regions(&self) -> Result<BTreeMap<String, String>> {

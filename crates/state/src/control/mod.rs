@@ -80,8 +80,8 @@ pub trait ControlState: Debug + Send + Sync {
         change: &SubmissionChange,
     ) -> Result<Submission>;
 
-    /// Forgets a submission, if there is one.
-    async fn withdraw(&self, transfer: &TransferId) -> Result<()>;
+    /// All transfers of which an attempt goes on ([`Stage::Live`]), in the order of their identifiers.
+    async fn live(&self) -> Result<Vec<TransferId>>;
 
     /// What was deployed in each region, by its name: JSON that the workflow reads.
     async fn regions(&self) -> Result<BTreeMap<String, String>>;

@@ -105,6 +105,8 @@ pub enum SubmissionChange {
 pub enum SubmissionStep {
     /// It uses this dataplane, which is made or bound after this. The first one counts.
     Uses(DataplaneId),
+    /// It does not use this dataplane, which something else uses or which has ended.
+    Declines(DataplaneId),
     /// An execution waits with this token.
     Waits(String),
     /// Nobody waits with this token any more.
@@ -219,6 +221,9 @@ impl Submission {
         match step {
             SubmissionStep::Uses(dataplane) => {
                 self.dataplane.get_or_insert_with(|| dataplane.clone());
+            }
+            SubmissionStep::Declines(dataplane) => {
+                self.dataplane.take_if(|used| used == dataplane);
             }
             SubmissionStep::Waits(token) => self.token = Some(token.clone()),
             SubmissionStep::Answered(token) => {

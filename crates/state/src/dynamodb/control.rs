@@ -5,11 +5,13 @@
 //! | dataplane | `dataplanes` | its id |
 //! | enrolment | the machine's name at its provider | `enrolment` |
 //! | submission | `submission#` and the transfer | `submission` |
+//! | that an attempt at it goes on | `live` | the transfer |
 //! | what a region has | `regions` | its name |
 //! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
 //!
-//! A submission has a partition of its own, so that a policy can say who may submit and nothing else. All
+//! A submission has a partition of its own, so that a policy can say who may submit and nothing else; whether
+//! an attempt at it goes on is written in the same transaction where one query finds all. All
 //! dataplanes are in one partition: there are some tens, one query reads them strongly consistent, and
 //! each is written some times in its life.
 
@@ -23,18 +25,20 @@ use serde::de::DeserializeOwned;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, Result, TransferId};
 
+use super::expression::Expression;
 use super::item::{BODY, EXPIRES, Item, SORT, bytes, expires};
 use super::key::Key;
-use super::table::{Query, Table};
+use super::table::{Query, Table, Write};
 use super::versioned::Step;
-use super::{create, expression, open, pack};
+use super::{create, open, pack};
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment, no_submission,
-    other_order, other_words,
+    Sightings, Stage, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment,
+    no_submission, other_order, other_words,
 };
 
 const DATAPLANES: &str = "dataplanes";
+const LIVE: &str = "live";
 const REGIONS: &str = "regions";
 
 /// See the module documentation.
@@ -71,6 +75,27 @@ fn submission(transfer: &TransferId) -> Key {
     }
 }
 
+fn live(transfer: &TransferId) -> Key {
+    Key {
+        partition: LIVE.to_owned(),
+        sort: transfer.to_string(),
+    }
+}
+
+/// What is written with a submission, that was as `before`.
+fn marked(before: Option<&Submission>, row: &Submission) -> Vec<Write> {
+    let was = before.map(|before| before.stage);
+    if was == Some(row.stage) {
+        return Vec::new();
+    }
+    // Whoever else writes it writes the submission, too, and one of the two is refused.
+    let (key, any) = (live(&row.transfer), Expression::default);
+    vec![match row.stage {
+        Stage::Live => Write::Put(Item::new(&key).with(EXPIRES, expires()), any()),
+        Stage::Over => Write::Delete(key, any()),
+    }]
+}
+
 fn region(name: &str) -> Key {
     Key {
         partition: REGIONS.to_owned(),
@@ -89,6 +114,11 @@ fn secrets(transfer: &TransferId) -> Key {
 fn wrapped(found: &Item) -> Result<Bytes> {
     let bytes = found.find_bytes(BODY)?.ok_or_else(|| found.damaged())?;
     Ok(Bytes::copy_from_slice(bytes))
+}
+
+/// Nothing is written with a row.
+fn alone<T>(_: &T, _: &T) -> Vec<Write> {
+    Vec::new()
 }
 
 fn item<T: Serialize>(key: &Key, row: &T) -> Result<Item> {
@@ -115,12 +145,14 @@ impl DynamoDbControl {
         found.as_ref().map(Item::body).transpose()
     }
 
-    /// Makes a change of a row by its rules; the row after it. What it leaves as it is is not written.
+    /// Makes a change of a row by its rules; the row after it, written with what `with` says of it before and
+    /// after. What it leaves as it is is not written.
     async fn alter<T>(
         &self,
         key: &Key,
         missing: impl Fn() -> Error + Send + Sync,
         apply: impl Fn(&mut T) -> Result<()> + Send + Sync,
+        with: impl Fn(&T, &T) -> Vec<Write> + Send + Sync,
     ) -> Result<T>
     where
         T: Clone + PartialEq + Serialize + DeserializeOwned + Send,
@@ -132,7 +164,7 @@ impl DynamoDbControl {
             if row == before {
                 return Ok(Step::Keep(row));
             }
-            Ok(Step::Write(item(key, &row)?, Vec::new(), row))
+            Ok(Step::Write(item(key, &row)?, with(&before, &row), row))
         };
         self.table.modify(key, decide).await
     }
@@ -144,12 +176,13 @@ impl DynamoDbControl {
         new: &T,
         is_of: impl Fn(&T) -> bool + Send + Sync,
         other: impl Fn() -> Error + Send + Sync,
+        with: Vec<Write>,
     ) -> Result<T>
     where
         T: Clone + Serialize + DeserializeOwned + Send + Sync,
     {
         let decide = |found: Option<&Item>| match found {
-            None => Ok(Step::Write(item(key, new)?, Vec::new(), new.clone())),
+            None => Ok(Step::Write(item(key, new)?, with.clone(), new.clone())),
             Some(found) => {
                 let known: T = found.body()?;
                 if is_of(&known) {
@@ -168,9 +201,7 @@ impl DynamoDbControl {
         if expires {
             item = item.with(EXPIRES, self::expires());
         }
-        self.table
-            .put(item, &expression::Expression::default())
-            .await?;
+        self.table.put(item, &Expression::default()).await?;
         Ok(())
     }
 }
@@ -181,12 +212,14 @@ impl ControlState for DynamoDbControl {
         let row = DataplaneRow::new(new.clone())?;
         let is_of = |known: &DataplaneRow| known.is_of(new);
         let other = || other_words(&new.id);
-        self.keep(&key(&new.id), &row, is_of, other).await
+        self.keep(&key(&new.id), &row, is_of, other, Vec::new())
+            .await
     }
 
     async fn change(&self, id: &DataplaneId, change: &DataplaneChange) -> Result<DataplaneRow> {
         let apply = |row: &mut DataplaneRow| row.apply(change);
-        self.alter(&key(id), || no_dataplane(id), apply).await
+        self.alter(&key(id), || no_dataplane(id), apply, alone)
+            .await
     }
 
     async fn dataplane(&self, id: &DataplaneId) -> Result<Option<DataplaneRow>> {
@@ -230,7 +263,7 @@ impl ControlState for DynamoDbControl {
     async fn change_enrolment(&self, machine: &str, change: &EnrolmentChange) -> Result<Enrolment> {
         let apply = |row: &mut Enrolment| row.apply(change);
         let missing = || no_enrolment(machine);
-        self.alter(&enrolment(machine), missing, apply).await
+        self.alter(&enrolment(machine), missing, apply, alone).await
     }
 
     async fn strike(&self, machine: &str) -> Result<()> {
@@ -240,7 +273,8 @@ impl ControlState for DynamoDbControl {
     async fn submit(&self, new: &Submission) -> Result<Submission> {
         let is_of = |known: &Submission| known.is_of(new);
         let other = || other_order(&new.transfer);
-        self.keep(&submission(&new.transfer), new, is_of, other)
+        let with = marked(None, new);
+        self.keep(&submission(&new.transfer), new, is_of, other, with)
             .await
     }
 
@@ -255,11 +289,14 @@ impl ControlState for DynamoDbControl {
     ) -> Result<Submission> {
         let apply = |row: &mut Submission| row.apply(change);
         let missing = || no_submission(transfer);
-        self.alter(&submission(transfer), missing, apply).await
+        let with = |before: &_, row: &_| marked(Some(before), row);
+        self.alter(&submission(transfer), missing, apply, with)
+            .await
     }
 
-    async fn withdraw(&self, transfer: &TransferId) -> Result<()> {
-        self.table.remove(&submission(transfer)).await
+    async fn live(&self) -> Result<Vec<TransferId>> {
+        let rows = self.table.all(&Query::of(LIVE.to_owned())).await?;
+        rows.iter().map(|row| row.text(SORT)?.parse()).collect()
     }
 
     async fn regions(&self) -> Result<BTreeMap<String, String>> {

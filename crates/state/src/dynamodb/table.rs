@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::types::{
-    ConsumedCapacity, DeleteRequest, Put, ReturnConsumedCapacity, ReturnValue,
+    ConsumedCapacity, Delete, DeleteRequest, Put, ReturnConsumedCapacity, ReturnValue,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update, WriteRequest,
 };
 use backon::{ExponentialBuilder, Retryable as _};
@@ -54,6 +54,8 @@ pub(super) enum Write {
     Put(Item, Expression),
     /// Changes of a row, and what must hold.
     Update(Key, Expression),
+    /// The row goes, if this holds.
+    Delete(Key, Expression),
 }
 
 /// Rows of one partition, by sort key.
@@ -321,6 +323,18 @@ impl Table {
                     .set_expression_attribute_values(when.values());
                 TransactWriteItem::builder()
                     .put(put.build().map_err(failed)?)
+                    .build()
+            }
+            Write::Delete(key, when) => {
+                let delete = Delete::builder()
+                    .table_name(&self.name)
+                    .key(PARTITION, text(key.partition))
+                    .key(SORT, text(key.sort))
+                    .set_condition_expression(when.condition())
+                    .set_expression_attribute_names(when.names())
+                    .set_expression_attribute_values(when.values());
+                TransactWriteItem::builder()
+                    .delete(delete.build().map_err(failed)?)
                     .build()
             }
             Write::Update(key, change) => {

@@ -35,14 +35,13 @@ pub(super) fn replace(found: Option<&Item>, item: Item, stamp: Stamp) -> Result<
 
 impl Table {
     /// Makes one of several writes, or all in one transaction; false if a condition did not hold.
-    pub(super) async fn write(&self, mut writes: Vec<Write>) -> Result<bool> {
-        if writes.len() > 1 {
-            return self.transact(writes).await;
-        }
-        let written = match writes.pop() {
-            None => return Ok(true),
-            Some(Write::Put(item, when)) => self.put(item, &when).await?,
-            Some(Write::Update(key, change)) => self.update(&key, &change).await?,
+    pub(super) async fn write(&self, writes: Vec<Write>) -> Result<bool> {
+        let written = match <[Write; 1]>::try_from(writes) {
+            Ok([Write::Put(item, when)]) => self.put(item, &when).await?,
+            Ok([Write::Update(key, change)]) => self.update(&key, &change).await?,
+            Ok(one) => return self.transact(one.into()).await,
+            Err(none) if none.is_empty() => return Ok(true),
+            Err(several) => return self.transact(several).await,
         };
         Ok(matches!(written, Written::Done(_)))
     }

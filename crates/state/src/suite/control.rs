@@ -311,11 +311,15 @@ pub async fn submissions(
             _ => SubmissionChange::Step(of, submission_step(&mut dice)),
         };
         let what = dice.below(10);
-        let name = ["submit", "submit", "withdraw", "load"].get(what as usize);
+        let name = ["submit", "submit", "live", "load"].get(what as usize);
         let name = name.copied().unwrap_or("change");
+        if name == "live" {
+            let call = async |to: &dyn ControlState| to.live().await;
+            let _ = run.call(&mut dice, step, (name, &()), call).await?;
+            continue;
+        }
         let call = async |to: &dyn ControlState| match name {
             "submit" => to.submit(&new).await.map(Some),
-            "withdraw" => to.withdraw(&transfer).await.map(|()| None),
             "load" => to.submission(&transfer).await,
             _ => to.change_submission(&transfer, &change).await.map(Some),
         };
@@ -338,7 +342,8 @@ fn submission_step(dice: &mut Dice) -> SubmissionStep {
         told: dice.chance(1, 2).then_some((text.clone(), dice.below(FEW))),
         since: Timestamp::UNIX_EPOCH,
     };
-    match dice.below(8) {
+    match dice.below(9) {
+        8 => SubmissionStep::Declines(DataplaneId::generate()),
         0 => SubmissionStep::Uses(DataplaneId::generate()),
         1 => SubmissionStep::Waits(text),
         2 => SubmissionStep::Answered(text),

@@ -89,8 +89,8 @@ impl<G: Guard> ControlState for Guarded<G> {
             .await
     }
 
-    async fn withdraw(&self, transfer: &TransferId) -> Result<()> {
-        self.guard.around(self.rows.withdraw(transfer)).await
+    async fn live(&self) -> Result<Vec<TransferId>> {
+        self.guard.around(self.rows.live()).await
     }
 
     async fn regions(&self) -> Result<BTreeMap<String, String>> {

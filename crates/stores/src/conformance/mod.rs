@@ -143,6 +143,8 @@ checks! { $
     multipart::upload_keeps_what_it_was_opened_with,
     streaming::upload_streams_parts,
     streaming::upload_streams_no_broken_part,
+    streaming::objects_are_streamed,
+    streaming::objects_are_streamed_whole_or_not_at_all,
     deleting::deleting_takes_what_is_named,
     copying::copying_inside_the_service,
     copying::copying_parts_inside_the_service,

@@ -8,6 +8,7 @@ mod body;
 mod bucket;
 mod check;
 mod checksums;
+mod chunked;
 mod client;
 mod context;
 mod copy;
@@ -48,8 +49,8 @@ pub use credentials::Credentials;
 
 use crate::store::{
     Access, Condition, CopyRequest, CopySource, DeleteOutcome, ListRequest, Lister, ObjectReader,
-    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, ReadRequest, Staged, Store,
-    UploadRequest, UploadToken,
+    OpenUpload, PartStream, PartWrite, PutReceipt, PutRequest, PutStream, ReadRequest, Staged,
+    Store, UploadRequest, UploadToken,
 };
 use bucket::Bucket;
 use client::Settings;
@@ -224,6 +225,14 @@ impl Store for S3Store {
         part: PartStream,
     ) -> Result<PartReceipt> {
         self.bucket.stream_part(key, token, part).await
+    }
+
+    fn streams_objects(&self, algorithm: Option<Algorithm>) -> bool {
+        self.bucket.streams_objects(algorithm)
+    }
+
+    async fn stream_put(&self, key: &str, put: PutStream) -> Result<PutReceipt> {
+        self.bucket.stream_put(key, put).await
     }
 
     async fn finish_upload(

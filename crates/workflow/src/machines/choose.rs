@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skyhaul_compute::{Compute, Room};
 use skyhaul_model::machine::{MemberName, Offer};
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::control::{MemberPlan, MemberRole};
+use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole};
 
 use super::Regions;
 use crate::order::FleetOrder;
@@ -22,14 +22,8 @@ pub async fn members(
     source: &str,
     destinations: &BTreeSet<String>,
 ) -> Result<Vec<MemberPlan>> {
-    let mut roles: BTreeMap<&str, Vec<MemberRole>> = BTreeMap::new();
-    roles.entry(source).or_default().push(MemberRole::Source);
-    for destination in destinations {
-        let here = roles.entry(destination).or_default();
-        here.push(MemberRole::Destination);
-    }
     let mut all = Vec::new();
-    for (region, roles) in roles {
+    for (region, roles) in roles(source, destinations) {
         let compute = regions.of(region)?;
         let (first, room) = room(compute, fleet, region).await?;
         let count = fitting(&room, fleet.per_region, roles.len() as u32)
@@ -51,6 +45,34 @@ pub async fn members(
         }
     }
     Ok(all)
+}
+
+/// What gateways are needed in each region.
+pub type Roles<'a> = BTreeMap<&'a str, Vec<MemberRole>>;
+
+/// Those of a transfer between the region of the source and those of the destinations.
+#[must_use]
+pub fn roles<'a>(source: &'a str, destinations: &'a BTreeSet<String>) -> Roles<'a> {
+    let mut roles = Roles::new();
+    roles.entry(source).or_default().push(MemberRole::Source);
+    for destination in destinations {
+        let here = roles.entry(destination).or_default();
+        here.push(MemberRole::Destination);
+    }
+    roles
+}
+
+/// Those that a dataplane has.
+#[must_use]
+pub fn roles_of(row: &DataplaneRow) -> Roles<'_> {
+    let mut roles = Roles::new();
+    for member in &row.members {
+        let here = roles.entry(&member.plan.region).or_default();
+        if !here.contains(&member.plan.role) {
+            here.push(member.plan.role);
+        }
+    }
+    roles
 }
 
 /// The first type that the region has at all, and what room there is for it.

@@ -8,6 +8,7 @@ mod list;
 mod machines;
 mod plan;
 mod settle;
+mod strays;
 mod verify;
 mod watch;
 
@@ -25,6 +26,7 @@ pub use list::{copy, list};
 pub use machines::provision;
 pub use plan::{Planned, plan};
 pub use settle::{Ended, settle};
+pub use strays::{Execution, Executions, Stray, strays};
 pub use verify::verify;
 pub use watch::{Answer, Waiting, Watched, wait, watch, watch_all};
 
@@ -36,6 +38,8 @@ pub mod failure {
     pub const CANCELLED: &str = "Cancelled";
     /// Gateways show no sign of life: they are to be replaced.
     pub const GATEWAYS_LOST: &str = "GatewaysLost";
+    /// What was counted is not at the destination.
+    pub const VERIFICATION: &str = "VerificationFailed";
     /// Gateways live, and nothing is done.
     pub const STALLED: &str = "Stalled";
 }
@@ -50,6 +54,12 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// What its execution is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.transfer, self.attempt)
+    }
+
     /// A step of the workflow of this attempt; the submission after it. Refused (`LeaseLost`) if it is over.
     async fn step(&self, account: &Account, step: SubmissionStep) -> Result<Submission> {
         let change = SubmissionChange::Step(self.attempt, step);

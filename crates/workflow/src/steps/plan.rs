@@ -8,7 +8,8 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_state::control::{
-    DataplaneChange, DataplaneRow, NewDataplane, Submission, SubmissionChange, SubmissionStep,
+    DataplaneChange, DataplaneRow, DataplaneStatus, NewDataplane, Submission, SubmissionChange,
+    SubmissionStep,
 };
 use skyhaul_state::{Phase, Submitted, TransferChange, TransferRow, TransferStatus};
 use skyhaul_stores::Access;
@@ -96,7 +97,7 @@ pub(super) async fn region_of(account: &Account, endpoint: &Endpoint) -> Result<
     })
 }
 
-/// The dataplane of an attempt: the one that was named, or one that is made for it.
+/// The dataplane of an attempt: the one that was named, an idle one, or one that is made for it.
 async fn dataplane(
     account: &Account,
     attempt: &Attempt,
@@ -106,25 +107,30 @@ async fn dataplane(
     now: Timestamp,
 ) -> Result<DataplaneRow> {
     let control = &account.control;
-    let wanted = order.fleet.dataplane.clone();
-    // Written before it is made or bound, so that whoever tears down knows of it.
-    let new = wanted.clone().unwrap_or_else(DataplaneId::generate);
-    let used = attempt.step(account, SubmissionStep::Uses(new)).await?;
-    let id = used.dataplane.ok_or_else(|| {
-        let message = "a dataplane was noted and is not there";
-        Error::control(ErrorKind::Internal, message).object(row.id.as_str())
-    })?;
-    if wanted.is_some() {
+    if let Some(wanted) = &order.fleet.dataplane {
+        uses(account, attempt, wanted).await?;
         let bind = DataplaneChange::Bind(row.id.clone());
-        return control.change(&id, &bind).await;
+        return control.change(wanted, &bind).await;
     }
-    if let Some(made) = control.dataplane(&id).await? {
-        return Ok(made);
+    if let Some(used) = &submission.dataplane
+        && let Some(used) = control.dataplane(used).await?
+        && (used.made_for.as_ref() == Some(&row.id) || used.transfers.contains(&row.id))
+    {
+        return Ok(used);
     }
     let source = region_of(account, &row.spec.source).await?;
     let mut destinations = BTreeSet::new();
     for destination in &row.spec.destinations {
         destinations.insert(region_of(account, destination).await?);
+    }
+    if order.fleet.reuse
+        && let Some(idle) = idle(account, attempt, &choose::roles(&source, &destinations)).await?
+    {
+        return Ok(idle);
+    }
+    let id = uses(account, attempt, &DataplaneId::generate()).await?;
+    if let Some(made) = control.dataplane(&id).await? {
+        return Ok(made);
     }
     let members = choose::members(
         &account.regions,
@@ -148,4 +154,45 @@ async fn dataplane(
         }
         made => made,
     }
+}
+
+/// Notes that an attempt uses a dataplane, before that is made or bound, so that whoever tears down knows of it.
+/// The one that it uses, for the first counts.
+async fn uses(account: &Account, attempt: &Attempt, id: &DataplaneId) -> Result<DataplaneId> {
+    let used = SubmissionStep::Uses(id.clone());
+    let used = attempt.step(account, used).await?.dataplane;
+    used.ok_or_else(|| {
+        let message = "a dataplane was noted and is not there";
+        Error::control(ErrorKind::Internal, message).object(attempt.transfer.as_str())
+    })
+}
+
+/// A dataplane that is kept, that nothing uses and that has what would be made, bound; `None` if there is none.
+async fn idle(
+    account: &Account,
+    attempt: &Attempt,
+    wanted: &choose::Roles<'_>,
+) -> Result<Option<DataplaneRow>> {
+    for row in account.control.dataplanes().await? {
+        let kept = row.autoshutdown.is_some() && row.status == DataplaneStatus::Active;
+        if !kept || !row.transfers.is_empty() || choose::roles_of(&row) != *wanted {
+            continue;
+        }
+        let used = uses(account, attempt, &row.id).await?;
+        let bind = DataplaneChange::Bind(attempt.transfer.clone());
+        let refused = match account.control.change(&used, &bind).await {
+            Ok(bound) => return Ok(Some(bound)),
+            Err(refused) => refused,
+        };
+        match refused.kind {
+            // Something else was quicker, or it has ended.
+            ErrorKind::Throttled | ErrorKind::LeaseLost | ErrorKind::NotFound => {
+                tracing::debug!(dataplane = %used, "not used again: {refused}");
+                let declined = SubmissionStep::Declines(used);
+                attempt.step(account, declined).await?;
+            }
+            _ => return Err(refused),
+        }
+    }
+    Ok(None)
 }

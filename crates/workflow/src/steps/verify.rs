@@ -2,10 +2,11 @@
 
 use skyhaul_engine::StepEnd;
 use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_state::control::Failure;
 use skyhaul_state::{Phase, TransferChange};
 use tokio::time::Instant;
 
-use super::Attempt;
+use super::{Attempt, failure};
 use crate::account::Account;
 use crate::{delete, drive, verify as checks};
 
@@ -26,6 +27,10 @@ pub async fn verify(account: &Account, attempt: &Attempt, until: Instant) -> Res
     let Some(good) = checks::after_copy(&slice.engine, place, &mut notes).await? else {
         return Ok(StepEnd::More);
     };
+    if !good {
+        let (name, cause) = (failure::VERIFICATION.to_owned(), notes.join("; "));
+        attempt.fail(account, Failure { name, cause }).await?;
+    }
     let deletions = delete::deletions(&slice.engine).await?;
     let progress = account.state.progress(&row.id).await?;
     let change = TransferChange {

@@ -12,9 +12,7 @@ use serde::Serialize;
 use skyhaul_model::machine::IntentId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::GatewayRow;
-use skyhaul_state::control::{
-    DataplaneRow, DataplaneStatus, Failure, Sign, Stage, Submission, SubmissionStep,
-};
+use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep};
 
 use super::{Attempt, failure, wished};
 use crate::account::Account;
@@ -65,26 +63,21 @@ pub async fn wait(account: &Account, attempt: &Attempt, token: &str) -> Result<(
         .map(drop)
 }
 
-/// Looks at all transfers that dataplanes work for. One that cannot be looked at keeps none of the others from
+/// Looks at all transfers of which an attempt goes on. One that cannot be looked at keeps none of the others from
 /// being answered.
 pub async fn watch_all(account: &Account, now: Timestamp) -> Result<(Vec<Watched>, Vec<Error>)> {
-    let rows = account.control.dataplanes().await?;
-    let active = rows
-        .into_iter()
-        .filter(|row| row.status == DataplaneStatus::Active);
-    let looks = active
-        .flat_map(|row| row.transfers)
-        .map(|transfer| async move {
-            let look = tokio::time::timeout(PATIENCE, watch(account, &transfer, now)).await;
-            let late = |_| {
-                Err(Error::control(
-                    ErrorKind::Timeout,
-                    "it took too long to look",
-                ))
-            };
-            look.unwrap_or_else(late)
-                .map_err(|error| error.object(transfer.as_str()))
-        });
+    let live = account.control.live().await?;
+    let looks = live.into_iter().map(|transfer| async move {
+        let look = tokio::time::timeout(PATIENCE, watch(account, &transfer, now)).await;
+        let late = |_| {
+            Err(Error::control(
+                ErrorKind::Timeout,
+                "it took too long to look",
+            ))
+        };
+        look.unwrap_or_else(late)
+            .map_err(|error| error.object(transfer.as_str()))
+    });
     let looked: Vec<_> = stream::iter(looks)
         .buffer_unordered(AT_ONCE)
         .collect()

@@ -3,7 +3,9 @@
 //! arrives or the attempt ends with its cause, and nothing is left.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod deployed;
 mod ends;
 mod lost;
+mod reuse;
 mod whole;
 mod world;

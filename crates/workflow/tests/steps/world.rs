@@ -270,10 +270,7 @@ impl World {
             transfer: TransferId::generate(),
             attempt: 1,
         };
-        let order = self.order(fleet).text().unwrap();
-        let transfer = self.attempt.transfer.clone();
-        let new = Submission::new(transfer, order, "test", at(0)).unwrap();
-        self.rows().submit(&new).await.unwrap();
+        self.rows().submit(&self.submitted(fleet)).await.unwrap();
     }
 
     fn order(&self, fleet: FleetOrder) -> Order {
@@ -298,6 +295,12 @@ impl World {
             },
             fleet,
         }
+    }
+
+    /// What is submitted for the attempt.
+    pub(crate) fn submitted(&self, fleet: FleetOrder) -> Submission {
+        let order = self.order(fleet).text().unwrap();
+        Submission::new(self.attempt.transfer.clone(), order, "test", at(0)).unwrap()
     }
 
     /// The state of the control plane itself, without faults.

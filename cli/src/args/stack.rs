@@ -1,0 +1,110 @@
+//! A deployment instead of this machine.
+
+use clap::Args;
+use skyhaul_model::TransferId;
+use skyhaul_model::machine::{DataplaneId, Market};
+use skyhaul_workflow::order::FleetOrder;
+
+use crate::config::{Name, Value};
+
+/// Which deployment.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Deployment")]
+pub(crate) struct StackArgs {
+    /// The deployment that carries transfers out; empty is this machine
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+    /// Its region
+    #[arg(long, value_name = "REGION")]
+    stack_region: Option<String>,
+    /// The AWS profile to reach it with
+    #[arg(long, value_name = "PROFILE")]
+    stack_profile: Option<String>,
+}
+
+/// How a transfer is submitted to it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Deployment")]
+pub(crate) struct SubmitArgs {
+    #[command(flatten)]
+    pub(crate) place: StackArgs,
+    /// End as soon as it is submitted (`wait` follows it)
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Submit it under this id: the same again is the same transfer
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<TransferId>,
+    /// Use spot machines
+    #[arg(long)]
+    spot: bool,
+    /// Types of machines to ask for, in this order
+    #[arg(long, value_name = "TYPE", value_delimiter = ',')]
+    instance_type: Vec<String>,
+    /// Use the machines of this dataplane
+    #[arg(long, value_name = "ID", conflicts_with_all = ["reuse_gateways", "spot", "instance_type"])]
+    dataplane: Option<DataplaneId>,
+    /// Use idle machines of an earlier transfer between the regions, and keep what is launched
+    #[arg(long)]
+    reuse_gateways: bool,
+    /// Minutes that machines are kept without a transfer [default with --reuse-gateways: 15]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    autoshutdown_minutes: Option<u32>,
+}
+
+/// Minutes that machines are kept which are to be used again, where none are said.
+const AUTOSHUTDOWN: u32 = 15;
+
+fn named(name: Name, value: Option<&String>) -> Option<(Name, Value)> {
+    value.map(|value| (name, Value::Name(value.clone())))
+}
+
+impl StackArgs {
+    /// What these flags override.
+    pub(crate) fn overrides(&self) -> Vec<(Name, Value)> {
+        [
+            named(Name::Stack, self.stack.as_ref()),
+            named(Name::StackRegion, self.stack_region.as_ref()),
+            named(Name::StackProfile, self.stack_profile.as_ref()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl SubmitArgs {
+    /// With what machines it is carried out; `base` says what they do.
+    pub(crate) fn fleet(&self, base: FleetOrder) -> FleetOrder {
+        let kept = self.reuse_gateways.then_some(AUTOSHUTDOWN);
+        FleetOrder {
+            market: if self.spot { Market::Spot } else { base.market },
+            instance_types: if self.instance_type.is_empty() {
+                base.instance_types
+            } else {
+                self.instance_type.clone()
+            },
+            dataplane: self.dataplane.clone(),
+            reuse: self.reuse_gateways,
+            autoshutdown: self.autoshutdown_minutes.or(kept),
+            ..base
+        }
+    }
+
+    /// The first flag that means nothing without a deployment.
+    pub(crate) fn needs_stack(&self) -> Option<&'static str> {
+        [
+            (self.detach, "--detach"),
+            (self.id.is_some(), "--id"),
+            (self.spot, "--spot"),
+            (!self.instance_type.is_empty(), "--instance-type"),
+            (self.dataplane.is_some(), "--dataplane"),
+            (self.reuse_gateways, "--reuse-gateways"),
+            (
+                self.autoshutdown_minutes.is_some(),
+                "--autoshutdown-minutes",
+            ),
+        ]
+        .into_iter()
+        .find_map(|(said, name)| said.then_some(name))
+    }
+}

@@ -1,0 +1,244 @@
+//! Transfers that a deployment carries out: submitting, following, asking it to end one.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use skyhaul_model::{Error, Result, TransferId};
+use skyhaul_stack::Place;
+use skyhaul_state::TransferStatus;
+use skyhaul_state::control::{Submission, Wish};
+use skyhaul_workflow::deployed::Standing;
+use skyhaul_workflow::{CopyRequest, Deployed, Event, Events, Order};
+
+use crate::args::{CancelArgs, HowArgs, PauseArgs, WaitArgs};
+use crate::config::{Config, Name};
+use crate::context::Context;
+use crate::exit;
+use crate::output::schema::{Body, Line};
+use crate::output::{Lines, text};
+
+/// Between two looks at a transfer that is followed.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// Opens the deployment that a command is about.
+async fn open(context: &Context, place: &Place) -> Result<Deployed> {
+    let outputs = context.unless_cancelled(place.outputs()).await?;
+    outputs.deployed()
+}
+
+/// The same where one must be said.
+pub(super) async fn said(context: &Context, config: &Config) -> Result<Deployed> {
+    let place = config.stack().ok_or_else(|| {
+        Error::invalid("this is about a transfer of a deployment, and none is named")
+            .hint("say --stack NAME, or set `stack`")
+    })?;
+    open(context, &place).await
+}
+
+/// Who submits, as the deployment shows it.
+fn owner() -> String {
+    let user = ["USER", "USERNAME", "LOGNAME"].map(std::env::var);
+    let user = user.into_iter().flatten().find(|name| !name.is_empty());
+    user.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// Submits a request, and follows it unless that is not wanted.
+pub(super) async fn request(
+    context: &Context,
+    how: &HowArgs,
+    config: &Config,
+    place: &Place,
+    request: CopyRequest,
+) -> Result<u8> {
+    if request.delete.is_some() && !config.switch(Name::Autoconfirm) {
+        return Err(Error::invalid("a deployment cannot ask before it deletes")
+            .hint("-y says yes beforehand; --dry-run shows what would be deleted"));
+    }
+    if how.report.report.is_some() {
+        return Err(Error::invalid(
+            "--report is written by transfers of this machine only",
+        ));
+    }
+    let mut base = how.speed.gateways.order()?;
+    base.bwlimit = config.settings()?.bwlimit;
+    let order = Order {
+        request,
+        fleet: how.submit.fleet(base),
+    };
+    let id = how.submit.id.clone().unwrap_or_else(TransferId::generate);
+    let new = Submission::new(id, order.text()?, owner(), Timestamp::now())?;
+    let deployed = open(context, place).await?;
+    let kept = context.unless_cancelled(deployed.submit(&new)).await?;
+    if how.submit.detach {
+        detached(context, &deployed, &kept);
+        return Ok(exit::DONE);
+    }
+    follow(context, &deployed, &kept).await
+}
+
+fn detached(context: &Context, deployed: &Deployed, submission: &Submission) {
+    context.screen.event(&Event::Submitted {
+        transfer: submission.transfer.clone(),
+        attempt: submission.attempt,
+        stack: deployed.stack.clone(),
+    });
+}
+
+async fn follow(context: &Context, deployed: &Deployed, submission: &Submission) -> Result<u8> {
+    let screen = context.screen.clone();
+    let mut events: Events = Box::new(move |event| screen.event(&event));
+    let followed = deployed.follow(submission, EVERY, &mut events, &context.cancel);
+    let summary = followed.await?;
+    let code = exit::of_summary(&summary);
+    context.screen.summary(&summary, code);
+    Ok(code)
+}
+
+/// Goes on with a transfer.
+pub(super) async fn resume(
+    context: &Context,
+    place: &Place,
+    id: Option<&TransferId>,
+) -> Result<u8> {
+    let Some(id) = id else {
+        return Err(Error::invalid("which transfer of the deployment goes on?")
+            .hint("`skyhaul status --stack NAME` lists them"));
+    };
+    let deployed = open(context, place).await?;
+    let begun = context.unless_cancelled(deployed.resume(id)).await?;
+    follow(context, &deployed, &begun).await
+}
+
+/// Runs `wait`.
+pub(super) async fn wait(context: &Context, args: &WaitArgs) -> Result<u8> {
+    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+    let standing = context
+        .unless_cancelled(deployed.standing(&args.id))
+        .await?;
+    follow(context, &deployed, &standing.submission).await
+}
+
+/// Runs `pause`.
+pub(super) async fn pause(context: &Context, args: &PauseArgs) -> Result<u8> {
+    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+    let wished = context.unless_cancelled(deployed.pause(&args.id)).await?;
+    until_over(context, &deployed, &wished).await
+}
+
+/// Runs `cancel`.
+pub(super) async fn cancel(context: &Context, args: &CancelArgs) -> Result<u8> {
+    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+    let wished = context.unless_cancelled(deployed.cancel(&args.id)).await?;
+    until_over(context, &deployed, &wished).await
+}
+
+/// Waits until an attempt that is to end has ended; that it did not come to its end is what was wanted.
+async fn until_over(context: &Context, deployed: &Deployed, wished: &Submission) -> Result<u8> {
+    match follow(context, deployed, wished).await {
+        Ok(exit::INTERRUPTED) => Ok(exit::DONE),
+        ended => ended,
+    }
+}
+
+/// Runs `status`.
+pub(super) async fn status(context: &Context, place: &Place, id: Option<&str>) -> Result<u8> {
+    let deployed = open(context, place).await?;
+    let standings = match id {
+        Some(id) => vec![deployed.standing(&id.parse()?).await?],
+        None => context.unless_cancelled(deployed.transfers()).await?,
+    };
+    let mut lines = context.lines();
+    for standing in &standings {
+        if context.global.json {
+            let transfer = Some(&standing.submission.transfer);
+            lines.json(&Line::new(transfer, Body::Submitted { standing }));
+        } else if id.is_some() {
+            details(&mut lines, standing);
+        } else {
+            line(&mut lines, standing);
+        }
+    }
+    if standings.is_empty() && !context.global.json && !context.global.quiet {
+        lines.line(format_args!("no transfers"));
+    }
+    lines.end().map(|()| exit::DONE)
+}
+
+/// How it stands, in a word.
+fn word(standing: &Standing) -> &'static str {
+    let status = standing.row.as_ref().map(|row| row.status);
+    match (standing.is_live(), standing.submission.wish, status) {
+        (true, Some(Wish::Pause), _) => "pausing",
+        (true, Some(Wish::Cancel), _) => "cancelling",
+        (true, None, _) => "running",
+        (false, _, Some(TransferStatus::Succeeded)) => "done",
+        (false, _, Some(TransferStatus::Incomplete)) => "incomplete",
+        (false, _, Some(TransferStatus::Cancelled)) | (false, Some(Wish::Cancel), None) => {
+            "cancelled"
+        }
+        (false, Some(Wish::Pause), _) => "paused",
+        (false, _, _) => "failed",
+    }
+}
+
+/// From where to where, once it is known.
+fn sides(standing: &Standing) -> String {
+    let Ok(order) = Order::parse(&standing.submission.order) else {
+        return String::new();
+    };
+    let destinations = order.request.destinations.iter();
+    let targets: Vec<_> = destinations.map(|side| side.location.to_string()).collect();
+    let sides = format!(
+        "{} -> {}",
+        order.request.source.location,
+        targets.join(", ")
+    );
+    text::printable(&sides).into_owned()
+}
+
+fn line(lines: &mut Lines, standing: &Standing) {
+    let submission = &standing.submission;
+    let created = text::moment(submission.submitted);
+    let share = text::share(&standing.progress);
+    let (id, status, sides) = (&submission.transfer, word(standing), sides(standing));
+    lines.line(format_args!(
+        "{id}  {created}  {status:<11}  {share:<24}  {sides}"
+    ));
+}
+
+fn details(lines: &mut Lines, standing: &Standing) {
+    let submission = &standing.submission;
+    let id = &submission.transfer;
+    lines.line(format_args!("transfer  {id}"));
+    lines.line(format_args!("what      {}", sides(standing)));
+    let (status, attempt) = (word(standing), submission.attempt);
+    lines.line(format_args!("status    {status} (attempt {attempt})"));
+    lines.line(format_args!(
+        "created   {} UTC by {}",
+        text::moment(submission.submitted),
+        text::printable(&submission.owner)
+    ));
+    lines.line(format_args!(
+        "bytes     {}",
+        text::share(&standing.progress)
+    ));
+    lines.line(format_args!(
+        "objects   {}",
+        text::counts(&standing.progress)
+    ));
+    if let Some(dataplane) = &submission.dataplane {
+        let gateways: Vec<_> = submission.gateways.iter().map(String::as_str).collect();
+        lines.line(format_args!(
+            "dataplane {dataplane} {}",
+            gateways.join(", ")
+        ));
+    }
+    let failure = standing.failure().map(|error| error.to_string());
+    let noted = standing.row.as_ref().and_then(|row| row.error.clone());
+    if let Some(error) = failure.or(noted) {
+        lines.line(format_args!("error     {}", text::printable(&error)));
+    }
+    if !standing.is_live() && !standing.has_ended() {
+        lines.line(format_args!("go on     skyhaul resume {id}"));
+    }
+}

@@ -1,0 +1,74 @@
+//! Machines that are kept for the next transfer.
+
+use skyhaul_state::control::{DataplaneStatus, Submission};
+use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::order::FleetOrder;
+
+use super::world::{Kind, World};
+
+fn kept() -> FleetOrder {
+    FleetOrder {
+        reuse: true,
+        autoshutdown: Some(15),
+        ..FleetOrder::default()
+    }
+}
+
+async fn carried_out(world: &World) -> Submission {
+    assert_eq!(world.plan().await.unwrap().machines, 2);
+    world.done(async || world.provision().await).await;
+    world.done(async || world.list(World::later()).await).await;
+    world.done(async || world.copy(World::later()).await).await;
+    world.finished().await;
+    world.assert_equal();
+    world.submission().await
+}
+
+#[tokio::test]
+async fn idle_machines_are_used_again_and_busy_ones_are_not() {
+    let mut world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], kept()).await;
+    let first = carried_out(&world).await;
+    let launched = world.machines.alive();
+    assert_eq!(launched.len(), 2);
+    world.submit(kept()).await;
+    let second = carried_out(&world).await;
+    assert_eq!(second.dataplane, first.dataplane);
+    assert_eq!(world.machines.alive(), launched, "something was launched");
+    // One that is used by a transfer that goes on is none for another.
+    world.submit(kept()).await;
+    world.plan().await.unwrap();
+    assert_eq!(world.submission().await.dataplane, first.dataplane);
+    assert_eq!(world.plan().await.unwrap().machines, 2);
+    world.submit(kept()).await;
+    let fourth = carried_out(&world).await;
+    assert_ne!(fourth.dataplane, first.dataplane);
+    assert_eq!(world.machines.alive().len(), 4);
+    // Who does not ask for idle machines gets its own, which go with it.
+    world.submit(FleetOrder::default()).await;
+    let own = carried_out(&world).await;
+    assert!(own.dataplane != first.dataplane && own.dataplane != fourth.dataplane);
+    assert_eq!(world.dataplane().await.status, DataplaneStatus::Ended);
+    assert_eq!(world.machines.alive().len(), 4);
+}
+
+#[tokio::test]
+async fn of_two_that_want_the_same_machines_one_gets_its_own() {
+    let mut world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], kept()).await;
+    let first = carried_out(&world).await;
+    world.submit(kept()).await;
+    let one = world.attempt.clone();
+    world.submit(kept()).await;
+    let other = world.attempt.clone();
+    let (one, other) = tokio::join!(
+        skyhaul_workflow::steps::plan(&world.account, &one, world.now()),
+        skyhaul_workflow::steps::plan(&world.account, &other, world.now()),
+    );
+    assert_eq!((one.unwrap().machines, other.unwrap().machines), (2, 2));
+    let rows = world.rows().dataplanes().await.unwrap();
+    let used: Vec<_> = rows.iter().map(|row| row.transfers.len()).collect();
+    assert_eq!(used, [1, 1], "{rows:#?}");
+    assert!(
+        rows.iter()
+            .any(|row| Some(&row.id) == first.dataplane.as_ref())
+    );
+}
