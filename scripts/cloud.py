@@ -41,7 +41,8 @@ NAME, LINK = "skyhaul-cloud", "skyhaul-up"
 # In the range of infra/region.yaml, where no instance gets them.
 ADDRESS, OUTSIDE, PREFIX = "10.117.15.254", "10.117.15.253", 20
 REGION = testbench.REGION
-KEYS = ("test", "test")
+# Those of functions: the emulated account, by its number.
+KEYS = ("000000000000", "test")
 DEADLINE_S = 60
 
 
@@ -95,6 +96,9 @@ class Hypervisor(testbench.Server):
         script = ROOT / "scripts" / "hypervisor.py"
         return ["nsenter", f"--net=/run/netns/{NAME}", sys.executable, str(script),
                 self.endpoint_url, "br0", str(self.machines)]
+
+    def environment(self) -> dict[str, str]:
+        return {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
 
     @property
     def machines(self) -> pathlib.Path:

@@ -173,7 +173,7 @@ class Machine:
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
         zone = instance["Placement"]["AvailabilityZone"]
         credentials = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": self.host.access,
-                       "SecretAccessKey": self.host.secret, "Token": "token",
+                       "SecretAccessKey": self.host.secret, "Token": "",
                        "Expiration": later, "LastUpdated": later}
         about = {
             "meta-data/instance-id": self.id,
@@ -205,6 +205,7 @@ class Machine:
                 body = body if isinstance(body, bytes) else body.encode()
                 self.send_response(code)
                 self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -11,13 +11,13 @@ use skyhaul_compute::ec2::Ec2;
 use skyhaul_engine::Limits;
 use skyhaul_gateway::config::TableConfig;
 use skyhaul_model::{Error, Result};
-use skyhaul_stack::region::Deployed;
+use skyhaul_stack::region;
 use skyhaul_stack::{StateMachine, Tasks};
 use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
 use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
 use skyhaul_stores::open::Ambient;
-use skyhaul_workflow::Account;
 use skyhaul_workflow::machines::Regions;
+use skyhaul_workflow::{Account, Deployed};
 
 use crate::boot;
 use crate::environment::Environment;
@@ -70,10 +70,18 @@ impl Services {
         }
     }
 
-    /// What carries out attempts; `None` if this function is not told.
-    pub(crate) fn executions(&self) -> Option<StateMachine> {
-        let arn = self.environment.state_machine.clone()?;
-        Some(StateMachine::new(&self.config, arn))
+    /// The deployment, for who begins attempts. `Invalid` if this function is not told what carries them out.
+    pub(crate) fn deployed(&self) -> Result<Deployed> {
+        let arn = self.environment.state_machine.clone().ok_or_else(|| {
+            Error::invalid("SKYHAUL_STATE_MACHINE is not set")
+                .hint("the template of the deployment sets it for this function")
+        })?;
+        Ok(Deployed {
+            stack: String::new(),
+            state: Arc::clone(&self.state),
+            control: Arc::clone(&self.control),
+            executions: Arc::new(StateMachine::new(&self.config, arn)),
+        })
     }
 
     /// A table, as gateways of any region reach it.
@@ -85,10 +93,10 @@ impl Services {
         }
     }
 
-    async fn deployed(&self) -> Result<BTreeMap<String, Deployed>> {
+    async fn regions(&self) -> Result<BTreeMap<String, region::Deployed>> {
         let mut all = BTreeMap::new();
         for (name, settings) in self.control.regions().await? {
-            let deployed = Deployed::parse(&name, &settings)?;
+            let deployed = region::Deployed::parse(&name, &settings)?;
             all.insert(name, deployed);
         }
         Ok(all)
@@ -97,7 +105,7 @@ impl Services {
     /// The account as it is now: regions may have been deployed since the last invocation.
     pub(crate) async fn account(&self) -> Result<Account> {
         let environment = &self.environment;
-        let deployed = self.deployed().await?;
+        let deployed = self.regions().await?;
         let mut regions = Regions::default();
         let mut zones = BTreeMap::new();
         for (name, region) in &deployed {

@@ -16,10 +16,11 @@ pub(crate) enum Function {
     Verify,
     Teardown,
     Reap,
+    Trigger,
 }
 
 impl Function {
-    const ALL: [(&str, Self); 8] = [
+    const ALL: [(&str, Self); 9] = [
         ("plan", Self::Plan),
         ("list", Self::List),
         ("provision", Self::Provision),
@@ -28,6 +29,7 @@ impl Function {
         ("verify", Self::Verify),
         ("teardown", Self::Teardown),
         ("reap", Self::Reap),
+        ("trigger", Self::Trigger),
     ];
 
     fn parse(name: &str) -> Result<Self> {
@@ -55,7 +57,7 @@ pub(crate) struct Environment {
     pub(crate) staging: Endpoint,
     /// The key that secrets are wrapped with.
     pub(crate) key: String,
-    /// What carries out attempts: told to the reaper alone.
+    /// What carries out attempts: told to who begins some.
     pub(crate) state_machine: Option<String>,
     /// The services' address, where it is not AWS's own: for functions and for gateways.
     pub(crate) endpoint_url: Option<String>,

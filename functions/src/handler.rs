@@ -130,6 +130,7 @@ pub(crate) async fn handle(
         let account = services.account().await?;
         let done = match function {
             Function::Reap => reaped(services, &account, Timestamp::now(), until).await,
+            Function::Trigger => triggered(services, event.payload).await,
             _ => Box::pin(carried_out(&account, function, event.payload, until)).await,
         };
         match &done {
@@ -221,9 +222,9 @@ async fn take(
             // What it waits for may have happened already.
             written(&steps::watch(account, &attempt.transfer, now).await?)
         }
-        Function::Reap => Err(Error::control(
+        Function::Reap | Function::Trigger => Err(Error::control(
             ErrorKind::Internal,
-            "to reap is no step of a transfer",
+            "this function takes no step of a transfer",
         )),
     }
 }
@@ -287,6 +288,23 @@ async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
     Ok(json!({ "watched": watched, "problems": problems.len() }))
 }
 
+/// What begins transfers: the time of a schedule.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Triggered {
+    /// The schedule.
+    schedule: String,
+    /// When it was to fire.
+    time: Timestamp,
+}
+
+async fn triggered(services: &Services, payload: Value) -> Result<Value> {
+    let told: Triggered = serde_json::from_value(payload)
+        .map_err(|error| Error::invalid("what the function was told is no time").cause(error))?;
+    let fired = steps::fire(&services.deployed()?, &told.schedule, told.time).await?;
+    written(&fired)
+}
+
 async fn reaped(
     services: &Services,
     account: &Account,
@@ -298,21 +316,22 @@ async fn reaped(
     for action in &reaped.actions {
         tracing::warn!(action = %written(action)?, "reaped");
     }
-    let mut strays = Vec::new();
-    if let Some(executions) = services.executions() {
-        let (found, problems) = Box::pin(steps::strays(account, &executions, now, until)).await?;
-        for stray in &found {
-            tracing::warn!(stray = %written(stray)?, "an attempt without its execution");
-        }
-        strays = found;
-        reaped.problems.extend(problems);
+    let deployed = services.deployed()?;
+    let strays = steps::strays(account, &*deployed.executions, now, until);
+    let (strays, problems) = Box::pin(strays).await?;
+    for stray in &strays {
+        tracing::warn!(stray = %written(stray)?, "an attempt without its execution");
     }
+    reaped.problems.extend(problems);
+    let (begun, problems) = steps::queued(&deployed, now).await?;
+    reaped.problems.extend(problems);
     for problem in &reaped.problems {
         tracing::error!("{problem}");
     }
     Ok(json!({
         "actions": reaped.actions,
         "strays": strays,
+        "begun": begun,
         "problems": reaped.problems.len(),
     }))
 }

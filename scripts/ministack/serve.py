@@ -5,11 +5,13 @@ and says in its first lines what of the real service's behaviour it adds.
 """
 
 import ec2
+import scheduler
 import sfn
 
 from ministack.app import main
 
 if __name__ == "__main__":
     ec2.install()
+    scheduler.install()
     sfn.install()
     main()

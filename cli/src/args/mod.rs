@@ -20,6 +20,7 @@ mod ls;
 mod pause;
 mod performance;
 mod resume;
+mod schedule;
 mod stack;
 mod status;
 mod sync;
@@ -49,6 +50,7 @@ pub(crate) use ls::LsArgs;
 pub(crate) use pause::PauseArgs;
 pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
+pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
 pub(crate) use stack::{StackArgs, SubmitArgs};
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
@@ -96,6 +98,7 @@ pub(crate) enum Command {
     Logs(LogsArgs),
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
+    Schedule(ScheduleArgs),
     Dataplane(DataplaneArgs),
     Deploy(Box<DeployArgs>),
     Config(ConfigArgs),

@@ -3,6 +3,7 @@
 use skyhaul_model::{Error, Result};
 use skyhaul_stack::{Deploy, Network};
 
+use super::deployment;
 use crate::args::DeployArgs;
 use crate::context::Context;
 use crate::exit;
@@ -10,9 +11,7 @@ use crate::exit;
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &DeployArgs) -> Result<u8> {
     let config = context.config(args.place.overrides())?;
-    let place = config.stack().ok_or_else(|| {
-        Error::invalid("the deployment has no name").hint("say --stack NAME, or set `stack`")
-    })?;
+    let place = deployment::place(&config)?;
     if args.vpc.is_some() && args.regions.len() > 1 {
         return Err(Error::invalid("a network is in one region")
             .hint("deploy region by region: --only-regions --region R --vpc V --subnet Z=S"));

@@ -26,30 +26,28 @@ async fn open(context: &Context, place: &Place) -> Result<Deployed> {
     outputs.deployed()
 }
 
+/// Where it is; refused (`Invalid`) if none is named.
+pub(super) fn place(config: &Config) -> Result<Place> {
+    config.stack().ok_or_else(|| {
+        Error::invalid("this is about a deployment, and none is named")
+            .hint("say --stack NAME, or set `stack`")
+    })
+}
+
 /// The same where one must be said.
 pub(super) async fn said(context: &Context, config: &Config) -> Result<Deployed> {
-    let place = config.stack().ok_or_else(|| {
-        Error::invalid("this is about a transfer of a deployment, and none is named")
-            .hint("say --stack NAME, or set `stack`")
-    })?;
-    open(context, &place).await
+    open(context, &place(config)?).await
 }
 
 /// Who submits, as the deployment shows it.
-fn owner() -> String {
+pub(super) fn owner() -> String {
     let user = ["USER", "USERNAME", "LOGNAME"].map(std::env::var);
     let user = user.into_iter().flatten().find(|name| !name.is_empty());
     user.unwrap_or_else(|| "unknown".to_owned())
 }
 
-/// Submits a request, and follows it unless that is not wanted.
-pub(super) async fn request(
-    context: &Context,
-    how: &HowArgs,
-    config: &Config,
-    place: &Place,
-    request: CopyRequest,
-) -> Result<u8> {
+/// The order of a request, and with what machines it is carried out.
+pub(super) fn order(how: &HowArgs, config: &Config, request: CopyRequest) -> Result<Order> {
     if request.delete.is_some() && !config.switch(Name::Autoconfirm) {
         return Err(Error::invalid("a deployment cannot ask before it deletes")
             .hint("-y says yes beforehand; --dry-run shows what would be deleted"));
@@ -61,10 +59,21 @@ pub(super) async fn request(
     }
     let mut base = how.speed.gateways.order()?;
     base.bwlimit = config.settings()?.bwlimit;
-    let order = Order {
+    Ok(Order {
         request,
         fleet: how.submit.fleet(base),
-    };
+    })
+}
+
+/// Submits a request, and follows it unless that is not wanted.
+pub(super) async fn request(
+    context: &Context,
+    how: &HowArgs,
+    config: &Config,
+    place: &Place,
+    request: CopyRequest,
+) -> Result<u8> {
+    let order = order(how, config, request)?;
     let id = how.submit.id.clone().unwrap_or_else(TransferId::generate);
     let new = Submission::new(id, order.text()?, owner(), Timestamp::now())?;
     let deployed = open(context, place).await?;
@@ -182,8 +191,8 @@ fn word(standing: &Standing) -> &'static str {
 }
 
 /// From where to where, once it is known.
-fn sides(standing: &Standing) -> String {
-    let Ok(order) = Order::parse(&standing.submission.order) else {
+pub(super) fn between(order: &str) -> String {
+    let Ok(order) = Order::parse(order) else {
         return String::new();
     };
     let destinations = order.request.destinations.iter();
@@ -200,7 +209,11 @@ fn line(lines: &mut Lines, standing: &Standing) {
     let submission = &standing.submission;
     let created = text::moment(submission.submitted);
     let share = text::share(&standing.progress);
-    let (id, status, sides) = (&submission.transfer, word(standing), sides(standing));
+    let (id, status, sides) = (
+        &submission.transfer,
+        word(standing),
+        between(&standing.submission.order),
+    );
     lines.line(format_args!(
         "{id}  {created}  {status:<11}  {share:<24}  {sides}"
     ));
@@ -210,7 +223,10 @@ fn details(lines: &mut Lines, standing: &Standing) {
     let submission = &standing.submission;
     let id = &submission.transfer;
     lines.line(format_args!("transfer  {id}"));
-    lines.line(format_args!("what      {}", sides(standing)));
+    lines.line(format_args!(
+        "what      {}",
+        between(&standing.submission.order)
+    ));
     let (status, attempt) = (word(standing), submission.attempt);
     lines.line(format_args!("status    {status} (attempt {attempt})"));
     lines.line(format_args!(

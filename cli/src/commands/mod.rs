@@ -11,6 +11,7 @@ mod deployment;
 mod logs;
 mod ls;
 mod resume;
+mod schedule;
 mod status;
 mod sync;
 mod top;
@@ -74,6 +75,7 @@ async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Chunks(args) => chunks::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Verify(args) => verify::run(context, &args).await,
+        Command::Schedule(args) => schedule::run(context, &args).await,
         Command::Dataplane(args) => dataplane::run(context, &args).await,
         Command::Deploy(args) => deploy::run(context, &args).await,
         Command::Config(args) => config::run(context, &args.command),

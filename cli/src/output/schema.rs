@@ -9,7 +9,7 @@ use skyhaul_model::object::ObjectEntry;
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, Side, TransferId};
 use skyhaul_state::TransferStatus;
-use skyhaul_state::control::DataplaneRow;
+use skyhaul_state::control::{DataplaneRow, Overlap, Schedule};
 use skyhaul_workflow::Summary;
 use skyhaul_workflow::deployed::Standing;
 use skyhaul_workflow::embedded::{Cleaned, Comparison, Difference, TransferInfo};
@@ -149,6 +149,23 @@ pub(crate) enum Body<'a> {
         #[serde(flatten)]
         standing: &'a Standing,
     },
+    /// A schedule of `schedule list`; the transfer is its last run.
+    Schedule {
+        /// Its name.
+        name: &'a str,
+        /// When it fires, as the service takes it; null: the service has no such schedule.
+        times: Option<&'a str>,
+        /// Whether it fires.
+        enabled: bool,
+        /// `refuse` or `queue`.
+        overlap: Overlap,
+        /// Who asked for it.
+        owner: &'a str,
+        /// The run that begins when the last one has ended.
+        waiting: Option<&'a TransferId>,
+        /// The run that was not begun last, because the one before it went on.
+        refused: Option<&'a TransferId>,
+    },
     /// A dataplane of `dataplane`.
     Dataplane {
         /// Its identifier.
@@ -279,6 +296,19 @@ impl<'a> Body<'a> {
             bytes_per_s: speed.bytes,
             objects_per_s: speed.objects,
             eta_s: speed.eta,
+        }
+    }
+
+    /// A schedule.
+    pub(crate) fn schedule(row: &'a Schedule, times: Option<&'a str>, enabled: bool) -> Self {
+        Self::Schedule {
+            name: &row.name,
+            times,
+            enabled,
+            overlap: row.overlap,
+            owner: &row.owner,
+            waiting: row.waiting.as_ref(),
+            refused: row.refused.as_ref(),
         }
     }
 

@@ -98,6 +98,18 @@ impl TransferId {
     }
 }
 
+impl TransferId {
+    /// The identifier of what is begun at a time (milliseconds since 1970), for a reason: always the same for the
+    /// same words.
+    #[must_use]
+    pub fn at(milliseconds: u64, why: &str) -> Self {
+        let digest = Sha256::digest(format!("{milliseconds} {why}"));
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        Self(ulid::Ulid::from_parts(milliseconds, u128::from_be_bytes(bytes)).to_string())
+    }
+}
+
 /// Who holds a lease: unique for each start of each process.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HolderId(pub String);
@@ -125,6 +137,20 @@ mod tests {
         let id = TransferId::generate();
         assert_eq!(id.as_str().parse::<TransferId>().unwrap(), id);
         assert!("../x".parse::<TransferId>().is_err());
+    }
+
+    #[test]
+    fn what_is_begun_at_a_time_has_one_name() {
+        let one = TransferId::at(1_700_000_000_000, "schedule a");
+        assert_eq!(one, TransferId::at(1_700_000_000_000, "schedule a"));
+        assert_eq!(one.as_str().parse::<TransferId>().unwrap(), one);
+        for other in [
+            TransferId::at(1_700_000_000_001, "schedule a"),
+            TransferId::at(1_700_000_000_000, "schedule b"),
+        ] {
+            assert_ne!(one, other);
+        }
+        assert!(one < TransferId::at(1_700_000_000_001, "x"));
     }
 
     #[test]

@@ -140,6 +140,7 @@ fn chunk() -> ChunkInfo {
 }
 
 /// One line of every kind, as it is printed and read again.
+#[allow(clippy::too_many_lines)] // there are many kinds
 fn all() -> Vec<Value> {
     let id = TransferId::generate();
     let outcome = outcome();
@@ -176,6 +177,7 @@ fn all() -> Vec<Value> {
         progress: Progress::default(),
     };
     let dataplane = dataplane();
+    let schedule = Schedule::new("nightly", "{}", "me", Overlap::Refuse).unwrap();
     let counts = Comparison::default();
     let cleaned = Cleaned::default();
     let (top, chunk) = (top(&id), chunk());
@@ -207,6 +209,7 @@ fn all() -> Vec<Value> {
             standing: &standing,
         },
         Body::dataplane(&dataplane),
+        Body::schedule(&schedule, Some("rate(1 hour)"), true),
         Body::Top { top: &top },
         Body::Chunk { chunk: &chunk },
         Body::Log {

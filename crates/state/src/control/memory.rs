@@ -10,8 +10,8 @@ use skyhaul_model::{Result, TransferId};
 
 use super::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, Stage, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment,
-    no_submission, other_order, other_words,
+    Schedule, ScheduleChange, Sightings, Stage, Submission, SubmissionChange, may_forget,
+    no_dataplane, no_enrolment, no_schedule, no_submission, other_order, other_words,
 };
 
 /// See the module documentation.
@@ -24,6 +24,7 @@ struct Held {
     enrolments: BTreeMap<String, Enrolment>,
     submissions: BTreeMap<TransferId, Submission>,
     regions: BTreeMap<String, String>,
+    schedules: BTreeMap<String, Schedule>,
     secrets: BTreeMap<TransferId, Bytes>,
     sightings: Sightings,
 }
@@ -145,6 +146,34 @@ impl ControlState for MemoryControl {
             Some(settings) => held.regions.insert(name.to_owned(), settings.to_owned()),
             None => held.regions.remove(name),
         };
+        Ok(())
+    }
+
+    async fn set_schedule(&self, new: &Schedule) -> Result<Schedule> {
+        let mut held = self.held();
+        let row = new.clone().again(held.schedules.get(&new.name));
+        held.schedules.insert(new.name.clone(), row.clone());
+        Ok(row)
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>> {
+        Ok(self.held().schedules.get(name).cloned())
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        Ok(self.held().schedules.values().cloned().collect())
+    }
+
+    async fn change_schedule(&self, name: &str, change: &ScheduleChange) -> Result<Schedule> {
+        let mut held = self.held();
+        let row = held.schedules.get_mut(name);
+        let row = row.ok_or_else(|| no_schedule(name))?;
+        row.apply(change)?;
+        Ok(row.clone())
+    }
+
+    async fn drop_schedule(&self, name: &str) -> Result<()> {
+        self.held().schedules.remove(name);
         Ok(())
     }
 

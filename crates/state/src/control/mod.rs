@@ -5,6 +5,7 @@
 mod dataplane;
 mod enrolment;
 mod memory;
+mod schedule;
 mod submission;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub use dataplane::{
 };
 pub use enrolment::{Enrolment, EnrolmentChange, LONGEST_ASSIGNMENT, MOST_ASSIGNMENTS};
 pub use memory::MemoryControl;
+pub use schedule::{Overlap, Schedule, ScheduleChange};
 pub use submission::{
     Failure, LONGEST_ORDER, Sign, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
 };
@@ -89,6 +91,22 @@ pub trait ControlState: Debug + Send + Sync {
     /// Says what is deployed in a region; with `None` that nothing is.
     async fn set_region(&self, name: &str, settings: Option<&str>) -> Result<()>;
 
+    /// Keeps a schedule in the place of the one of its name, with what that has run; the one there is now.
+    async fn set_schedule(&self, new: &Schedule) -> Result<Schedule>;
+
+    /// A schedule.
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>>;
+
+    /// All schedules, by their names.
+    async fn schedules(&self) -> Result<Vec<Schedule>>;
+
+    /// Makes a change of a schedule by the rules of [`Schedule::apply`]; the row after it. `NotFound` if there is
+    /// none.
+    async fn change_schedule(&self, name: &str, change: &ScheduleChange) -> Result<Schedule>;
+
+    /// Removes a schedule, if there is one.
+    async fn drop_schedule(&self, name: &str) -> Result<()>;
+
     /// A transfer's secrets, wrapped by a key that is not in the state.
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>>;
 
@@ -123,6 +141,14 @@ pub fn no_submission(transfer: &TransferId) -> Error {
     Error::control(ErrorKind::NotFound, "no such transfer was submitted")
         .object(transfer.as_str())
         .hint("`skyhaul status --stack` lists them")
+}
+
+/// The error of a schedule that is not there.
+#[must_use]
+pub fn no_schedule(name: &str) -> Error {
+    Error::control(ErrorKind::NotFound, "there is no such schedule")
+        .object(name)
+        .hint("`skyhaul schedule list` lists them")
 }
 
 pub(crate) fn other_order(transfer: &TransferId) -> Error {

@@ -6,6 +6,7 @@
 //! | enrolment | the machine's name at its provider | `enrolment` |
 //! | submission | `submission#` and the transfer | `submission` |
 //! | that an attempt at it goes on | `live` | the transfer |
+//! | schedule | `schedules` | its name |
 //! | what a region has | `regions` | its name |
 //! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
@@ -33,12 +34,13 @@ use super::versioned::Step;
 use super::{create, open, pack};
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Sightings, Stage, Submission, SubmissionChange, may_forget, no_dataplane, no_enrolment,
-    no_submission, other_order, other_words,
+    Schedule, ScheduleChange, Sightings, Stage, Submission, SubmissionChange, may_forget,
+    no_dataplane, no_enrolment, no_schedule, no_submission, other_order, other_words,
 };
 
 const DATAPLANES: &str = "dataplanes";
 const LIVE: &str = "live";
+const SCHEDULES: &str = "schedules";
 const REGIONS: &str = "regions";
 
 /// See the module documentation.
@@ -94,6 +96,13 @@ fn marked(before: Option<&Submission>, row: &Submission) -> Vec<Write> {
         Stage::Live => Write::Put(Item::new(&key).with(EXPIRES, expires()), any()),
         Stage::Over => Write::Delete(key, any()),
     }]
+}
+
+fn schedule(name: &str) -> Key {
+    Key {
+        partition: SCHEDULES.to_owned(),
+        sort: name.to_owned(),
+    }
 }
 
 fn region(name: &str) -> Key {
@@ -310,6 +319,35 @@ impl ControlState for DynamoDbControl {
             Some(settings) => self.set(&region(name), &settings, false).await,
             None => self.table.remove(&region(name)).await,
         }
+    }
+
+    async fn set_schedule(&self, new: &Schedule) -> Result<Schedule> {
+        let key = schedule(&new.name);
+        let decide = |found: Option<&Item>| {
+            let known = found.map(Item::body::<Schedule>).transpose()?;
+            let row = new.clone().again(known.as_ref());
+            Ok(Step::Write(item(&key, &row)?, Vec::new(), row))
+        };
+        self.table.modify(&key, decide).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>> {
+        self.find(&schedule(name)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        let rows = self.table.all(&Query::of(SCHEDULES.to_owned())).await?;
+        rows.iter().map(Item::body).collect()
+    }
+
+    async fn change_schedule(&self, name: &str, change: &ScheduleChange) -> Result<Schedule> {
+        let apply = |row: &mut Schedule| row.apply(change);
+        let missing = || no_schedule(name);
+        self.alter(&schedule(name), missing, apply, alone).await
+    }
+
+    async fn drop_schedule(&self, name: &str) -> Result<()> {
+        self.table.remove(&schedule(name)).await
     }
 
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {

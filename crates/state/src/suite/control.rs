@@ -16,8 +16,8 @@ use super::Violation;
 use super::dice::Dice;
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
-    Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane, Sign,
-    Submission, SubmissionChange, SubmissionStep, Wish,
+    Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane,
+    Overlap, Schedule, ScheduleChange, Sign, Submission, SubmissionChange, SubmissionStep, Wish,
 };
 
 /// Dataplanes, members of each, transfers, machines: few, so that changes meet.
@@ -325,6 +325,51 @@ pub async fn submissions(
         };
         let found = run.call(&mut dice, step, (name, &change), call).await?;
         attempt = found.ok().flatten().map_or(1, |row| row.attempt);
+    }
+    Ok(run.results)
+}
+
+/// The same for schedules.
+pub async fn schedules(
+    handles: &[Arc<dyn ControlState>],
+    seed: u64,
+    steps: u32,
+) -> Result<Seen, Violation> {
+    let mut run = Run::new(handles, seed);
+    let mut dice = Dice::new(seed);
+    let runs: Vec<_> = (0..6).map(|_| TransferId::generate()).collect();
+    for step in 1..=steps {
+        let name = *dice.pick(&["a", "b"]);
+        let overlap = *dice.pick(&[Overlap::Refuse, Overlap::Queue]);
+        let order = *dice.pick(&["{}", "[]"]);
+        let new = Schedule::new(name, order, "suite", overlap);
+        let new = new.map_err(|error| Violation {
+            seed,
+            step,
+            what: error.to_string(),
+        })?;
+        let mut a_run = || dice.pick(&runs).clone();
+        let (fired, last) = (a_run(), a_run());
+        let change = match dice.below(3) {
+            0 => ScheduleChange::Ended(last),
+            which => ScheduleChange::Fire {
+                run: fired,
+                busy: (which == 1).then_some(last),
+            },
+        };
+        let what = dice.below(12);
+        let call_name = ["set", "drop", "list", "load"].get(what as usize);
+        let call_name = call_name.copied().unwrap_or("change");
+        let call = async |to: &dyn ControlState| match call_name {
+            "set" => to.set_schedule(&new).await.map(|row| vec![row]),
+            "drop" => to.drop_schedule(name).await.map(|()| Vec::new()),
+            "list" => to.schedules().await,
+            "load" => Ok(to.schedule(name).await?.into_iter().collect()),
+            _ => to.change_schedule(name, &change).await.map(|row| vec![row]),
+        };
+        let _ = run
+            .call(&mut dice, step, (call_name, &change), call)
+            .await?;
     }
     Ok(run.results)
 }

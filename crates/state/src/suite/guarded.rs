@@ -10,7 +10,7 @@ use skyhaul_model::{Result, TransferId};
 
 use crate::control::{
     ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, MemoryControl,
-    NewDataplane, Sightings, Submission, SubmissionChange,
+    NewDataplane, Schedule, ScheduleChange, Sightings, Submission, SubmissionChange,
 };
 
 /// What happens around each call.
@@ -101,6 +101,27 @@ impl<G: Guard> ControlState for Guarded<G> {
         self.guard
             .around(self.rows.set_region(name, settings))
             .await
+    }
+
+    async fn set_schedule(&self, new: &Schedule) -> Result<Schedule> {
+        self.guard.around(self.rows.set_schedule(new)).await
+    }
+
+    async fn schedule(&self, name: &str) -> Result<Option<Schedule>> {
+        self.guard.around(self.rows.schedule(name)).await
+    }
+
+    async fn schedules(&self) -> Result<Vec<Schedule>> {
+        self.guard.around(self.rows.schedules()).await
+    }
+
+    async fn change_schedule(&self, name: &str, change: &ScheduleChange) -> Result<Schedule> {
+        let call = self.rows.change_schedule(name, change);
+        self.guard.around(call).await
+    }
+
+    async fn drop_schedule(&self, name: &str) -> Result<()> {
+        self.guard.around(self.rows.drop_schedule(name)).await
     }
 
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {

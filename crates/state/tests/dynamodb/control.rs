@@ -8,7 +8,7 @@ use skyhaul_model::TransferId;
 use skyhaul_model::machine::MachineId;
 use skyhaul_state::DynamoDbControl;
 use skyhaul_state::control::{ControlState, Sightings, Submission};
-use skyhaul_state::suite::control::{Seen, enrolments, race, run, submissions};
+use skyhaul_state::suite::control::{Seen, enrolments, race, run, schedules, submissions};
 
 use super::{config, emulators};
 
@@ -88,6 +88,20 @@ async fn what_is_submitted_is_kept_as_in_memory() {
                 results.contains_key(&key),
                 "{call} was never {result}: {results:?}"
             );
+        }
+    }
+}
+
+#[tokio::test]
+async fn schedules_are_kept_as_in_memory() {
+    let seed = skyhaul_tests::seed();
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        let results = schedules(&handles, seed, 300).await;
+        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
+        for result in ["ok", "NotFound", "LeaseLost"] {
+            let key = ("change", result.to_owned());
+            assert!(results.contains_key(&key), "never {result}: {results:?}");
         }
     }
 }

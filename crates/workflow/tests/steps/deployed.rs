@@ -18,15 +18,20 @@ use super::world::{Kind, World};
 
 /// Executions that do nothing.
 #[derive(Debug, Default)]
-struct Begun {
+pub(crate) struct Begun {
     known: Mutex<BTreeMap<String, Execution>>,
     /// The next one is not begun, and whoever asks is told so.
     refuses: Mutex<bool>,
 }
 
 impl Begun {
-    fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         self.known.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// The next one is not begun.
+    pub(crate) fn refuse(&self) {
+        *self.refuses.lock().unwrap() = true;
     }
 
     fn end(&self, attempt: &Attempt, how: &str) {
@@ -62,7 +67,7 @@ fn objects() -> Vec<ObjectSpec> {
         .collect()
 }
 
-fn deployed(world: &World) -> (Deployed, Arc<Begun>) {
+pub(crate) fn deployed(world: &World) -> (Deployed, Arc<Begun>) {
     let executions = Arc::new(Begun::default());
     let deployed = Deployed {
         stack: "haul".to_owned(),
@@ -144,7 +149,7 @@ async fn the_same_submission_is_one_transfer_and_another_is_refused() {
 async fn what_was_submitted_is_begun_also_if_who_submitted_died() {
     let world = World::new(Kind::Copy, &objects()).await;
     let (deployed, executions) = deployed(&world);
-    *executions.refuses.lock().unwrap() = true;
+    executions.refuse();
     let new = world.submitted(FleetOrder::default());
     assert!(deployed.submit(&new).await.is_err());
     assert!(executions.names().is_empty());

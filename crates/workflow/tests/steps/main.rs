@@ -7,5 +7,6 @@ mod deployed;
 mod ends;
 mod lost;
 mod reuse;
+mod schedules;
 mod whole;
 mod world;

@@ -1,0 +1,68 @@
+//! `skyhaul schedule`.
+
+use clap::{ArgGroup, Args, Subcommand};
+
+use super::{StackArgs, SyncArgs};
+
+/// Let a deployment sync again and again
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ScheduleArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: ScheduleCommand,
+}
+
+/// See each.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ScheduleCommand {
+    /// Make a schedule, or change the one of this name
+    #[command(group = ArgGroup::new("times").required(true))]
+    Add {
+        /// Its name
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// Every so often: `1 hour`, `30 minutes`, `7 days`
+        #[arg(long, value_name = "RATE", group = "times")]
+        rate: Option<String>,
+        /// At these times: minute, hour, day of month, month, day of week, year
+        #[arg(long, value_name = "CRON", group = "times")]
+        cron: Option<String>,
+        /// The time zone of --cron, as Europe/Berlin [default: UTC]
+        #[arg(long, value_name = "ZONE", requires = "cron")]
+        timezone: Option<String>,
+        /// Where the last run still goes on: queue one run instead of beginning none
+        #[arg(long)]
+        queue: bool,
+        #[command(flatten)]
+        sync: Box<SyncArgs>,
+    },
+    /// Show all schedules
+    List {
+        #[command(flatten)]
+        place: StackArgs,
+    },
+    /// Let a schedule fire no more, until it is resumed
+    Pause {
+        /// Which
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        place: StackArgs,
+    },
+    /// Let a schedule fire again
+    Resume {
+        /// Which
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        place: StackArgs,
+    },
+    /// Remove a schedule; a run that goes on is left alone
+    Remove {
+        /// Which
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        place: StackArgs,
+    },
+}
