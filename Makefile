@@ -44,6 +44,7 @@ lint: ## formatting, clippy, licences and bans, the house rules
 	cargo deny --log-level error check bans licenses sources
 	python3 scripts/check_sources.py
 	python3 scripts/check_semantics.py
+	scripts/lint-infra.sh
 
 bench: ## measure against rclone, s5cmd, juicefs and aws; writes bench/RESULTS.md
 	@scripts/setup.sh servers bench

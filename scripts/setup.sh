@@ -6,6 +6,8 @@
 #   bench     the benchmark's peers, into the same venv
 #   network   ip(8) and nft(8), unless they are there: for tests that make network namespaces (root only)
 #   sam       the AWS SAM CLI, in .testbench/sam (needs Python >= 3.13)
+#   checkov   the checker of templates, in .testbench/checkov (needs Python >= 3.13)
+#   asl       the validator of state machines, in .testbench/asl (needs npm)
 #   lambda    cargo-lambda and zig, into the venv of the test servers
 #   nextest   cargo-nextest, unless a recent enough one is there
 #   fuzz      cargo-fuzz, unless the pinned one is there
@@ -18,6 +20,7 @@ cd "$(dirname "$0")/.."
 NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
 FUZZ_VERSION=0.13.2
+ASL_VALIDATOR_VERSION=4.0.0
 TOOLS=${SKYHAUL_TOOLS:-$HOME/.cache/skyhaul-tools}
 VENV=.testbench/venv
 MINISTACK=.testbench/ministack
@@ -116,6 +119,21 @@ for part in "$@"; do
       install_dynamodb_local
       ;;
     sam) install_requirements scripts/requirements-sam.txt sam .testbench/sam 13 ;;
+    checkov)
+      install_requirements scripts/requirements-checkov.txt checkov .testbench/checkov 13
+      ;;
+    asl)
+      lock
+      if ! [ -x .testbench/asl/node_modules/.bin/asl-validator ] ||
+          [ "$(cat .testbench/asl.stamp 2>/dev/null)" != "$ASL_VALIDATOR_VERSION" ]; then
+        command -v npm >/dev/null ||
+          die "no npm, which fetches the validator of state machines; install it (Debian: apt-get install npm)"
+        say "installing asl-validator $ASL_VALIDATOR_VERSION"
+        npm install --silent --no-fund --no-audit --prefix .testbench/asl \
+          "asl-validator@$ASL_VALIDATOR_VERSION" >/dev/null
+        echo "$ASL_VALIDATOR_VERSION" >.testbench/asl.stamp
+      fi
+      ;;
     lambda)
       install_requirements scripts/requirements.txt servers
       install_requirements scripts/requirements-lambda.txt lambda

@@ -262,8 +262,13 @@ impl Bucket {
     #[must_use]
     pub fn create(endpoint: &Endpoint, hint: &str) -> Self {
         let bucket = Self::named(endpoint, crate::unique_name(hint));
-        bucket.expect::<()>("create_bucket", json!({}));
+        bucket.make();
         bucket
+    }
+
+    /// Makes it.
+    pub fn make(&self) {
+        self.expect::<()>("create_bucket", json!({}));
     }
 
     /// The same bucket through another address of its server.

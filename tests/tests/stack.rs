@@ -36,8 +36,10 @@ fn moves_what_is_submitted(large: u64, small: u64) {
         skyhaul_tests::unique_name("to"),
     );
     let cloud = Cloud::deployed(&[&name, &target]);
-    let from = Bucket::create(&cloud.src, &name);
-    let to = Bucket::create(&cloud.dst, &target);
+    let from = Bucket::named(&cloud.src, &name);
+    let to = Bucket::named(&cloud.dst, &target);
+    from.make();
+    to.make();
     from.put(&objects(large, small));
     let (source, destination) = (from.uri(""), to.uri(""));
     let copy = ["cp", "-r", &source, &destination, "--gateways", "2"];
@@ -92,6 +94,149 @@ fn moves_what_is_submitted(large: u64, small: u64) {
         (cloud.left() == Left::default()).then_some(())
     });
     assert_whole(&cloud, &from, &to);
+}
+
+/// What goes wrong with a transfer, or is wanted of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// A machine loses all its processes.
+    Crash,
+    /// A machine is told that it will be taken away.
+    Interrupt,
+    /// Its execution is stopped.
+    Stop,
+    /// It is paused.
+    Pause,
+    /// It is cancelled.
+    Cancel,
+    /// Its function that lists is called once more, and so is the one that provisions.
+    Again,
+}
+
+/// When it goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// Machines are launched.
+    Provision,
+    /// Gateways copy.
+    Work,
+}
+
+fn reached(cloud: &Cloud, id: &str, moment: Moment) -> bool {
+    match moment {
+        Moment::Provision => !cloud.left().instances.is_empty(),
+        Moment::Work => {
+            let status = cloud.cli.run(&["status", id, "--json"]);
+            let standing = status.events().pop().unwrap();
+            standing["progress"]["listing_done"] == true
+        }
+    }
+}
+
+/// A transfer with a fault: it ends whole, if need be after it was gone on with, and nothing is left.
+fn ends_whole_after(cloud: &Cloud, fault: Fault, moment: Moment) {
+    let (name, target) = ("faulty-from", skyhaul_tests::unique_name("faulty-to"));
+    let from = Bucket::named(&cloud.src, name);
+    let to = Bucket::named(&cloud.dst, &target);
+    to.make();
+    let (source, destination) = (from.uri(""), to.uri(""));
+    let slowly = ["--gateways", "2", "--bwlimit", "4M", "--detach", "--json"];
+    let copy = ["cp", "-r", &source, &destination];
+    let submitted = cloud.run(&[&copy[..], &slowly].concat());
+    submitted.assert_code(0);
+    let id = submitted.events()[0]["transfer"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    eventually("the moment", Duration::from_mins(1), || {
+        reached(cloud, &id, moment).then_some(())
+    });
+    let left = cloud.left();
+    let machine = || left.instances.last().unwrap();
+    let ended = match fault {
+        Fault::Crash => {
+            cloud.fault(machine(), "crash");
+            cloud.cli.run(&["wait", &id])
+        }
+        Fault::Interrupt => {
+            cloud.fault(machine(), "interrupt");
+            cloud.cli.run(&["wait", &id])
+        }
+        Fault::Again => {
+            let again = json!({ "transfer": id, "attempt": 1 });
+            for function in ["Provision", "List"] {
+                cloud.invoke(function, &again);
+            }
+            cloud.cli.run(&["wait", &id])
+        }
+        Fault::Stop => {
+            cloud.stop(&left.executions[0]);
+            cloud.cli.run(&["wait", &id]).assert_code(1);
+            nothing_left(cloud);
+            cloud.cli.run(&["resume", &id])
+        }
+        Fault::Pause => {
+            cloud.cli.run(&["pause", &id]).assert_code(0);
+            nothing_left(cloud);
+            cloud.cli.run(&["resume", &id])
+        }
+        Fault::Cancel => {
+            cloud.cli.run(&["cancel", &id]).assert_code(0);
+            nothing_left(cloud);
+            assert!(to.uploads().is_empty(), "{fault:?} at {moment:?}");
+            cloud.cli.run(&["resume", &id]).assert_code(2);
+            cloud.run(&copy)
+        }
+    };
+    ended.assert_code(0);
+    assert_eq!(from.digests(""), to.digests(""), "{fault:?} at {moment:?}");
+    assert!(to.uploads().is_empty(), "{fault:?} at {moment:?}");
+    nothing_left(cloud);
+}
+
+fn nothing_left(cloud: &Cloud) {
+    eventually("the end of everything", Duration::from_mins(1), || {
+        (cloud.left() == Left::default()).then_some(())
+    });
+}
+
+fn survives(faults: &[(Fault, Moment)]) {
+    let cloud = Cloud::deployed(&["faulty-from", "faulty-to-*"]);
+    let from = Bucket::named(&cloud.src, "faulty-from");
+    from.make();
+    from.put(&objects(100 * MIB, 50));
+    for (fault, moment) in faults {
+        ends_whole_after(&cloud, *fault, *moment);
+    }
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn heavy_stack_survives_faults() {
+    survives(&[
+        (Fault::Crash, Moment::Work),
+        (Fault::Stop, Moment::Work),
+        (Fault::Cancel, Moment::Provision),
+    ]);
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn soak_stack_survives_every_fault_at_every_moment() {
+    let faults = [
+        Fault::Crash,
+        Fault::Interrupt,
+        Fault::Stop,
+        Fault::Pause,
+        Fault::Cancel,
+        Fault::Again,
+    ];
+    let moments = [Moment::Provision, Moment::Work];
+    let all: Vec<_> = faults
+        .into_iter()
+        .flat_map(|fault| moments.map(|moment| (fault, moment)))
+        .collect();
+    survives(&all);
 }
 
 #[test]

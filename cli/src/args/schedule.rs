@@ -16,7 +16,10 @@ pub(crate) struct ScheduleArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ScheduleCommand {
     /// Make a schedule, or change the one of this name
-    #[command(group = ArgGroup::new("times").required(true))]
+    #[command(
+        group = ArgGroup::new("times").required(true),
+        override_usage = "skyhaul schedule add NAME SRC DST --rate RATE|--cron CRON [OPTIONS]"
+    )]
     Add {
         /// Its name
         #[arg(value_name = "NAME")]
