@@ -26,6 +26,9 @@ const REST: Duration = Duration::from_secs(20);
 /// A slice takes no longer than this, so that an attempt that is to end does soon.
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// How long it is looked how much there is, before machines are asked for all the same.
+const SURVEY: Duration = Duration::from_secs(10);
+
 /// Between two looks at machines that are ending.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -44,6 +47,12 @@ struct Told {
     /// Copy what was listed, for there are no machines.
     #[serde(default)]
     copy: bool,
+    /// Look how much there is.
+    #[serde(default)]
+    survey: bool,
+    /// How much there is needs machines.
+    #[serde(default)]
+    surveyed: bool,
 }
 
 /// An error as a state machine tells it.
@@ -164,15 +173,16 @@ async fn carried_out(
         attempt: told.attempt,
     };
     let failure = told.error.map(Failure::from);
-    let (token, copy) = (told.token, told.copy);
     let step = Box::pin(take(
         account,
         function,
         &attempt,
         until,
         Said {
-            token,
-            copy,
+            token: told.token,
+            copy: told.copy,
+            survey: told.survey,
+            surveyed: told.surveyed,
             failure,
         },
     ));
@@ -191,6 +201,8 @@ async fn carried_out(
 struct Said {
     token: Option<String>,
     copy: bool,
+    survey: bool,
+    surveyed: bool,
     failure: Option<Failure>,
 }
 
@@ -203,7 +215,12 @@ async fn take(
 ) -> Result<Value> {
     let now = Timestamp::now();
     match function {
-        Function::Plan => written(&steps::plan(account, attempt, now).await?),
+        Function::Plan => written(&steps::plan(account, attempt, said.surveyed, now).await?),
+        Function::List if said.survey => {
+            let soon = until.min(Instant::now() + SURVEY);
+            let little = steps::survey(account, attempt, soon).await?;
+            Ok(json!({ "little": little }))
+        }
         Function::List if said.copy => step(steps::copy(account, attempt, until).await?),
         Function::List => step(steps::list(account, attempt, until).await?),
         Function::Provision => step(steps::provision(account, attempt, now).await?),

@@ -59,7 +59,11 @@ fn walk(plans: &Value) -> BTreeMap<String, Walked> {
 }
 
 fn planned(machines: u32) -> Value {
-    json!([{ "machines": machines, "ended": false }])
+    json!([{ "machines": machines, "survey": false, "ended": false }])
+}
+
+fn surveyed() -> Value {
+    json!([{ "machines": 0, "survey": true, "ended": false }])
 }
 
 fn settled(succeeded: bool) -> Value {
@@ -81,7 +85,17 @@ fn a_transfer_is_listed_and_waited_for_at_the_same_time_and_then_ended() {
             "plan": planned(0), "teardown": settled(true),
             "list": [{ "done": true }, { "done": false }, { "done": true }],
         },
-        "over": { "plan": [{ "machines": 0, "ended": true }], "teardown": settled(true) },
+        "over": {
+            "plan": [{ "machines": 0, "survey": false, "ended": true }], "teardown": settled(true),
+        },
+        "little": {
+            "plan": surveyed(), "list": [{ "little": true }, { "done": false }, { "done": true }],
+            "teardown": settled(true),
+        },
+        "much": {
+            "plan": [surveyed()[0], planned(2)[0]], "answers": ["copied"], "teardown": settled(true),
+            "list": [{ "little": false }, { "done": true }],
+        },
     }));
     for (name, one) in &walked {
         assert_eq!(one.status, "SUCCEEDED", "{name}");
@@ -103,6 +117,11 @@ fn a_transfer_is_listed_and_waited_for_at_the_same_time_and_then_ended() {
     let copies: Vec<_> = copies.iter().map(|asked| asked["copy"] == true).collect();
     assert_eq!(copies, [false, true, true]);
     assert_eq!(walked["over"].order(), ["plan", "teardown"]);
+    assert_eq!(walked["little"].order(), steps);
+    assert_eq!(walked["little"].asked("list")[0]["survey"], true);
+    let much = &walked["much"];
+    assert_eq!(much.order()[..4], ["plan", "list", "plan", "provision"]);
+    assert_eq!(much.asked("plan")[1]["surveyed"], true);
 }
 
 #[test]

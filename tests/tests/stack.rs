@@ -30,12 +30,11 @@ fn assert_whole(cloud: &Cloud, from: &Bucket, to: &Bucket) {
     assert_eq!(cloud.left(), Left::default());
 }
 
-fn moves_what_is_submitted(large: u64, small: u64) {
+fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
     let (name, target) = (
         skyhaul_tests::unique_name("from"),
         skyhaul_tests::unique_name("to"),
     );
-    let cloud = Cloud::deployed(&[&name, &target]);
     let from = Bucket::named(&cloud.src, &name);
     let to = Bucket::named(&cloud.dst, &target);
     from.make();
@@ -59,7 +58,7 @@ fn moves_what_is_submitted(large: u64, small: u64) {
     ended.assert_code(0);
     let summary = ended.events().pop().unwrap();
     assert_eq!(summary["objects_done"], small + 5);
-    assert_whole(&cloud, &from, &to);
+    assert_whole(cloud, &from, &to);
     // The same id is the same transfer, which has ended.
     let again = cloud.run(&[&copy[..], &["--id", &id]].concat());
     again.assert_code(0);
@@ -93,7 +92,7 @@ fn moves_what_is_submitted(large: u64, small: u64) {
         cloud.invoke("Reap", &json!({}));
         (cloud.left() == Left::default()).then_some(())
     });
-    assert_whole(&cloud, &from, &to);
+    assert_whole(cloud, &from, &to);
 }
 
 /// What goes wrong with a transfer, or is wanted of it.
@@ -200,24 +199,130 @@ fn nothing_left(cloud: &Cloud) {
     });
 }
 
-fn survives(faults: &[(Fault, Moment)]) {
-    let cloud = Cloud::deployed(&["faulty-from", "faulty-to-*"]);
+fn survives(cloud: &Cloud, faults: &[(Fault, Moment)]) {
     let from = Bucket::named(&cloud.src, "faulty-from");
     from.make();
     from.put(&objects(100 * MIB, 50));
     for (fault, moment) in faults {
-        ends_whole_after(&cloud, *fault, *moment);
+        ends_whole_after(cloud, *fault, *moment);
     }
+}
+
+/// A schedule syncs at its times: what is little without a machine, and what overlaps is refused.
+fn syncs_at_its_times(cloud: &Cloud) {
+    let (name, target) = (
+        skyhaul_tests::unique_name("s"),
+        skyhaul_tests::unique_name("t"),
+    );
+    let from = Bucket::named(&cloud.src, &name);
+    let to = Bucket::named(&cloud.dst, &target);
+    from.make();
+    to.make();
+    from.put(&objects(8 * MIB, 20));
+    let (source, destination) = (from.uri(""), to.uri(""));
+    let times = ["--rate", "1 hour"];
+    let add = ["schedule", "add", "hourly", &source, &destination];
+    let unsaid = cloud.run(&[&add[..], &times, &["--delete"]].concat());
+    unsaid.assert_code(2);
+    cloud
+        .run(&[&add[..], &times, &["--delete", "-y"]].concat())
+        .assert_code(0);
+    let list = cloud.cli.run(&["schedule", "list", "--json"]);
+    let listed = list.assert_code(0).events();
+    assert_eq!(
+        (&listed[0]["name"], &listed[0]["enabled"]),
+        (&json!("hourly"), &json!(true))
+    );
+    let fire = |hour: u32| {
+        let time = format!("2026-11-29T{hour:02}:00:00Z");
+        cloud.invoke("Trigger", &json!({ "schedule": "hourly", "time": time }))
+    };
+    // Told twice it is one run; another time meanwhile is refused.
+    let first = fire(1);
+    assert_eq!(fire(1), first);
+    let refused = fire(2);
+    assert!(refused["refused"].is_string(), "{refused}");
+    let ran = |fired: &serde_json::Value| {
+        let id = fired["begun"].as_str().unwrap();
+        let ended = cloud.cli.run(&["wait", id, "--json"]);
+        let summary = ended.assert_code(0).events().pop().unwrap();
+        let standing = cloud
+            .cli
+            .run(&["status", id, "--json"])
+            .events()
+            .pop()
+            .unwrap();
+        let machines = standing["submission"]["dataplane"].clone();
+        assert!(machines.is_null(), "{standing}");
+        summary
+    };
+    assert_eq!(ran(&first)["objects_done"], 25);
+    assert_eq!(from.digests(""), to.digests(""));
+    let gone = from.list("")[0].key.clone();
+    from.delete(&[&gone]);
+    assert_eq!(ran(&fire(3))["objects_done"], 0);
+    assert_eq!(from.digests(""), to.digests(""));
+    for (command, enabled) in [("pause", false), ("resume", true)] {
+        cloud
+            .cli
+            .run(&["schedule", command, "hourly"])
+            .assert_code(0);
+        let listed = cloud.cli.run(&["schedule", "list", "--json"]).events();
+        assert_eq!(listed[0]["enabled"], enabled);
+    }
+    cloud
+        .cli
+        .run(&["schedule", "remove", "hourly"])
+        .assert_code(0);
+    assert_eq!(
+        cloud
+            .cli
+            .run(&["schedule", "list", "--json"])
+            .events()
+            .len(),
+        0
+    );
+    nothing_left(cloud);
+}
+
+/// Many at once end, each by itself.
+fn carries_out_at_once(cloud: &Cloud, count: usize) {
+    let from = Bucket::named(&cloud.src, skyhaul_tests::unique_name("s"));
+    from.make();
+    from.put(&objects(MIB, 10));
+    let targets: Vec<_> = (0..count)
+        .map(|_| Bucket::named(&cloud.dst, skyhaul_tests::unique_name("t")))
+        .collect();
+    let source = from.uri("");
+    let submitted: Vec<_> = targets
+        .iter()
+        .enumerate()
+        .map(|(number, to)| {
+            to.make();
+            let destination = to.uri("");
+            // Some with machines, some without.
+            let machines: &[&str] = if number % 4 == 0 {
+                &["--gateways", "1"]
+            } else {
+                &[]
+            };
+            let copy = ["cp", "-r", &source, &destination, "--detach", "--json"];
+            let ended = cloud.run(&[&copy[..], machines].concat());
+            let event = ended.assert_code(0).events().remove(0);
+            event["transfer"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    for (id, to) in submitted.iter().zip(&targets) {
+        cloud.cli.run(&["wait", id]).assert_code(0);
+        assert_eq!(from.digests(""), to.digests(""));
+    }
+    nothing_left(cloud);
 }
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
-fn heavy_stack_survives_faults() {
-    survives(&[
-        (Fault::Crash, Moment::Work),
-        (Fault::Stop, Moment::Work),
-        (Fault::Cancel, Moment::Provision),
-    ]);
+fn soak_stack_carries_out_twenty_at_once() {
+    carries_out_at_once(&Cloud::deployed(&["s-*", "t-*"]), 20);
 }
 
 #[test]
@@ -236,17 +341,29 @@ fn soak_stack_survives_every_fault_at_every_moment() {
         .into_iter()
         .flat_map(|fault| moments.map(|moment| (fault, moment)))
         .collect();
-    survives(&all);
+    survives(&Cloud::deployed(&["*"]), &all);
 }
 
+// One deployment for all of it: it takes half a minute.
 #[test]
 #[ignore = "needs root: makes network namespaces"]
-fn heavy_stack_moves_what_is_submitted() {
-    moves_what_is_submitted(64 * MIB, 200);
+fn heavy_stack_carries_transfers_out() {
+    let cloud = Cloud::deployed(&["*"]);
+    moves_what_is_submitted(&cloud, 64 * MIB, 200);
+    syncs_at_its_times(&cloud);
+    carries_out_at_once(&cloud, 4);
+    survives(
+        &cloud,
+        &[
+            (Fault::Crash, Moment::Work),
+            (Fault::Stop, Moment::Work),
+            (Fault::Cancel, Moment::Provision),
+        ],
+    );
 }
 
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn soak_stack_moves_two_gibibytes() {
-    moves_what_is_submitted(1700 * MIB, 10_000);
+    moves_what_is_submitted(&Cloud::deployed(&["*"]), 1700 * MIB, 10_000);
 }

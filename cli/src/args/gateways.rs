@@ -79,6 +79,7 @@ impl GatewayArgs {
         let base = FleetOrder::default();
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(FleetOrder {
+            alone: self.max_instances.is_none(),
             per_region: self.max_instances.map_or(base.per_region, count),
             cipher: match self.cipher {
                 _ if self.no_encrypt => Some(Cipher::None),

@@ -76,7 +76,11 @@ impl SubmitArgs {
     /// With what machines it is carried out; `base` says what they do.
     pub(crate) fn fleet(&self, base: FleetOrder) -> FleetOrder {
         let kept = self.reuse_gateways.then_some(AUTOSHUTDOWN);
+        // Who says which machines wants some.
+        let said = self.spot || self.reuse_gateways || self.autoshutdown_minutes.is_some();
+        let said = said || !self.instance_type.is_empty() || self.dataplane.is_some();
         FleetOrder {
+            alone: base.alone && !said,
             market: if self.spot { Market::Spot } else { base.market },
             instance_types: if self.instance_type.is_empty() {
                 base.instance_types

@@ -30,6 +30,8 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct FleetOrder {
+    /// Whether no machine is asked for where functions can copy all of it soon.
+    pub alone: bool,
     /// Gateways of each role in a region, at most.
     pub per_region: u32,
     /// How they are paid for.
@@ -57,6 +59,7 @@ pub struct FleetOrder {
 impl Default for FleetOrder {
     fn default() -> Self {
         Self {
+            alone: false,
             per_region: 1,
             market: Market::OnDemand,
             instance_types: INSTANCE_TYPES.map(ToOwned::to_owned).to_vec(),

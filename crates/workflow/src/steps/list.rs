@@ -1,4 +1,5 @@
-//! List: finds what is to be copied; and copy, for what the service copies by itself, without any machine.
+//! List: finds what is to be copied; and copy, for what the service copies by itself, and for what is little,
+//! without any machine.
 
 use skyhaul_engine::StepEnd;
 use skyhaul_engine::copy::leases;
@@ -32,6 +33,21 @@ pub async fn list(account: &Account, attempt: &Attempt, until: Instant) -> Resul
         return Err(error);
     }
     Ok(StepEnd::Done)
+}
+
+/// What functions copy without a machine at most: some seconds of one of them, where a machine takes a minute to
+/// start, and is paid for that long.
+const MOST_BYTES: u64 = 256 << 20;
+const MOST_OBJECTS: u64 = 5_000;
+
+/// Lists as [`list`] does, for as long as nobody should wait for machines. Whether all is listed, and is so little that
+/// functions copy it alone.
+pub async fn survey(account: &Account, attempt: &Attempt, until: Instant) -> Result<bool> {
+    if list(account, attempt, until).await? == StepEnd::More {
+        return Ok(false);
+    }
+    let listed = account.state.progress(&attempt.transfer).await?.listed;
+    Ok(listed.copy_bytes <= MOST_BYTES && listed.copy_objects <= MOST_OBJECTS)
 }
 
 /// Copies what was listed, until all is copied or the time is up. Groups of an earlier slice that died are

@@ -23,7 +23,7 @@ use skyhaul_state::{Phase, TransferChange, TransferRow, TransferStatus};
 use crate::account::Account;
 
 pub use complete::complete;
-pub use list::{copy, list};
+pub use list::{copy, list, survey};
 pub use machines::provision;
 pub use plan::{Planned, plan};
 pub use schedules::{Fired, fire, queued, run_of};

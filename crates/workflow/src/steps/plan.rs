@@ -27,12 +27,20 @@ use crate::plan as sides;
 pub struct Planned {
     /// Machines that carry it out; none if the service copies by itself.
     pub machines: usize,
+    /// Whether it is looked first at how much there is: little is copied without a machine.
+    pub survey: bool,
     /// Whether all is done already.
     pub ended: bool,
 }
 
-/// Looks at both sides, and says what is done on which machines. Run again, it says the same.
-pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Result<Planned> {
+/// Looks at both sides, and says what is done on which machines; `surveyed`: that there is too much for functions
+/// alone is known. Run again, it says the same.
+pub async fn plan(
+    account: &Account,
+    attempt: &Attempt,
+    surveyed: bool,
+    now: Timestamp,
+) -> Result<Planned> {
     let transfer = &attempt.transfer;
     let begin = SubmissionChange::Begin(attempt.attempt);
     account.control.change_submission(transfer, &begin).await?;
@@ -56,6 +64,7 @@ pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Resul
     if row.phase == Phase::Ended {
         return Ok(Planned {
             machines: 0,
+            survey: false,
             ended: true,
         });
     }
@@ -69,7 +78,9 @@ pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Resul
         account.state.change(transfer, row.revision, change).await?;
     }
     let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
-    let machines = if drive::copies_by_itself(&row.spec, &*source, &*destination) {
+    let itself = drive::copies_by_itself(&row.spec, &*source, &*destination);
+    let survey = !itself && order.fleet.alone && !surveyed;
+    let machines = if itself || survey {
         0
     } else {
         let dataplane = dataplane(account, attempt, &submission, &order, &row, now).await?;
@@ -77,6 +88,7 @@ pub async fn plan(account: &Account, attempt: &Attempt, now: Timestamp) -> Resul
     };
     Ok(Planned {
         machines,
+        survey,
         ended: false,
     })
 }

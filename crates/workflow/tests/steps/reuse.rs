@@ -60,8 +60,8 @@ async fn of_two_that_want_the_same_machines_one_gets_its_own() {
     world.submit(kept()).await;
     let other = world.attempt.clone();
     let (one, other) = tokio::join!(
-        skyhaul_workflow::steps::plan(&world.account, &one, world.now()),
-        skyhaul_workflow::steps::plan(&world.account, &other, world.now()),
+        skyhaul_workflow::steps::plan(&world.account, &one, false, world.now()),
+        skyhaul_workflow::steps::plan(&world.account, &other, false, world.now()),
     );
     assert_eq!((one.unwrap().machines, other.unwrap().machines), (2, 2));
     let rows = world.rows().dataplanes().await.unwrap();

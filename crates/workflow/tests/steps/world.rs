@@ -333,7 +333,7 @@ impl World {
     }
 
     pub(crate) async fn plan(&self) -> Result<Planned> {
-        steps::plan(&self.account, &self.attempt, self.now()).await
+        steps::plan(&self.account, &self.attempt, false, self.now()).await
     }
 
     pub(crate) async fn list(&self, until: Instant) -> Result<StepEnd> {
