@@ -15,6 +15,7 @@ Then it answers requests, one a line of JSON:
     {"op": "left", "stack": NAME}    what a deployment has that lives: instances, groups, executions, secrets
     {"op": "invoke", "function": part of a function's name, "payload": ...}    its reply
     {"op": "fault", "machine": ID, "fault": "crash" or "interrupt"}    see hypervisor.py
+    {"op": "events", "bucket": NAME}    the bucket of MiniStack sends its events to EventBridge
     {"op": "stop", "execution": ARN}    stops an execution
     {"op": "grep", "text": TEXT}    where TEXT is, of all that is kept in the account: rows, inputs, outputs, user data
 
@@ -167,6 +168,10 @@ class Account:
 
     def fault(self, machine: str, fault: str) -> None:
         (self.machines / f"{machine}.{fault}").touch()
+
+    def events(self, bucket: str) -> None:
+        self.client("s3").put_bucket_notification_configuration(
+            Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
 
     def stop(self, execution: str) -> None:
         self.client("stepfunctions").stop_execution(executionArn=execution)

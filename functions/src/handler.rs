@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::account::Services;
 use crate::environment::Function;
 use crate::failed::Failed;
+use crate::trigger;
 
 /// What is left of a function's time when its slice ends: for what is under way.
 const REST: Duration = Duration::from_secs(20);
@@ -94,7 +95,7 @@ fn step(end: StepEnd) -> Result<Value> {
     })
 }
 
-fn written(reply: &impl Serialize) -> Result<Value> {
+pub(crate) fn written(reply: &impl Serialize) -> Result<Value> {
     serde_json::to_value(reply).map_err(|error| {
         Error::control(ErrorKind::Internal, "a reply cannot be written").cause(error)
     })
@@ -139,7 +140,7 @@ pub(crate) async fn handle(
         let account = services.account().await?;
         let done = match function {
             Function::Reap => reaped(services, &account, Timestamp::now(), until).await,
-            Function::Trigger => triggered(services, event.payload).await,
+            Function::Trigger => trigger::triggered(services, event.payload, until).await,
             _ => Box::pin(carried_out(&account, function, event.payload, until)).await,
         };
         match &done {
@@ -303,23 +304,6 @@ async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
         tracing::error!("{problem}");
     }
     Ok(json!({ "watched": watched, "problems": problems.len() }))
-}
-
-/// What begins transfers: the time of a schedule.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Triggered {
-    /// The schedule.
-    schedule: String,
-    /// When it was to fire.
-    time: Timestamp,
-}
-
-async fn triggered(services: &Services, payload: Value) -> Result<Value> {
-    let told: Triggered = serde_json::from_value(payload)
-        .map_err(|error| Error::invalid("what the function was told is no time").cause(error))?;
-    let fired = steps::fire(&services.deployed()?, &told.schedule, told.time).await?;
-    written(&fired)
 }
 
 async fn reaped(

@@ -31,6 +31,8 @@ pub struct Cloud {
     pub src: Endpoint,
     /// The other.
     pub dst: Endpoint,
+    /// The S3 of the account itself, which tells of what happens to objects.
+    pub own: Endpoint,
     folder: TempDir,
 }
 
@@ -109,6 +111,10 @@ impl Cloud {
         let mut line = String::new();
         stdout.read_line(&mut line).expect("the account is told");
         let serves: Serves = serde_json::from_str(&line).expect("the account has started");
+        let own = Endpoint {
+            kind: "ministack".to_owned(),
+            ..serves.src.at(&serves.endpoint)
+        };
         let sam = crate::root().join(".testbench/sam/bin");
         let path = std::env::var("PATH").unwrap_or_default();
         let cli = Cli::new()
@@ -125,6 +131,7 @@ impl Cloud {
             talk: Mutex::new(Some((stdin, stdout))),
             cli,
             src: serves.src,
+            own,
             dst: serves.dst,
             folder,
         };
@@ -169,6 +176,11 @@ impl Cloud {
     /// A machine loses all its processes (`crash`), or is told that it will be taken away (`interrupt`).
     pub fn fault(&self, machine: &str, fault: &str) {
         self.ask(json!({ "machine": machine, "fault": fault }), "fault");
+    }
+
+    /// A bucket of the account tells of what happens to its objects.
+    pub fn tells(&self, bucket: &str) {
+        self.ask(json!({ "bucket": bucket }), "events");
     }
 
     /// Stops an execution.

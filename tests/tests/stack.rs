@@ -9,6 +9,9 @@ use skyhaul_tests::cloud::{Cloud, Left};
 use skyhaul_tests::eventually;
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 
+/// The bucket of the account that tells of what happens to its objects.
+const EVENTFUL: &str = "eventful";
+
 const MIB: u64 = 1 << 20;
 
 /// What no machine of another transfer is to find anywhere.
@@ -285,6 +288,47 @@ fn syncs_at_its_times(cloud: &Cloud) {
     nothing_left(cloud);
 }
 
+/// A rule keeps a bucket up with another, without a machine.
+fn keeps_up_with_objects(cloud: &Cloud) {
+    let from = Bucket::named(&cloud.own, EVENTFUL);
+    let to = Bucket::named(&cloud.own, "kept-up");
+    from.make();
+    to.make();
+    cloud.tells(EVENTFUL);
+    let (source, destination) = (from.uri(""), to.uri(""));
+    let add = [
+        "trigger",
+        "add",
+        "mirror",
+        &source,
+        &destination,
+        "--delete",
+    ];
+    cloud.cli.run(&add).assert_code(0);
+    let mut put: Vec<_> = (0..40)
+        .map(|n| ObjectSpec::new(format!("k/{}", n % 25), n, 1_000 + n))
+        .collect();
+    put.push(ObjectSpec::new("large", 1, 70 * MIB));
+    for object in &put {
+        from.put(std::slice::from_ref(object));
+        if object.key() == "k/7" {
+            from.delete(&["k/7", "k/3"]);
+        }
+    }
+    eventually("all objects", Duration::from_mins(3), || {
+        (from.digests("") == to.digests("")).then_some(())
+    });
+    from.delete(&["k/1", "large"]);
+    eventually("all deletions", Duration::from_mins(1), || {
+        (from.digests("") == to.digests("")).then_some(())
+    });
+    nothing_left(cloud);
+    cloud
+        .cli
+        .run(&["trigger", "remove", "mirror"])
+        .assert_code(0);
+}
+
 /// Many at once end, each by itself.
 fn carries_out_at_once(cloud: &Cloud, count: usize) {
     let from = Bucket::named(&cloud.src, skyhaul_tests::unique_name("s"));
@@ -348,8 +392,9 @@ fn soak_stack_survives_every_fault_at_every_moment() {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn heavy_stack_carries_transfers_out() {
-    let cloud = Cloud::deployed(&["*"]);
+    let cloud = Cloud::deployed(&["*", EVENTFUL]);
     moves_what_is_submitted(&cloud, 64 * MIB, 200);
+    keeps_up_with_objects(&cloud);
     syncs_at_its_times(&cloud);
     carries_out_at_once(&cloud, 4);
     survives(

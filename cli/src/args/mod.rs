@@ -26,6 +26,7 @@ mod status;
 mod sync;
 mod top;
 mod transfer;
+mod trigger;
 mod verify;
 mod wait;
 
@@ -56,6 +57,7 @@ pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use top::TopArgs;
 pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
+pub(crate) use trigger::{TriggerArgs, TriggerCommand};
 pub(crate) use verify::VerifyArgs;
 pub(crate) use wait::WaitArgs;
 
@@ -99,6 +101,7 @@ pub(crate) enum Command {
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
     Schedule(ScheduleArgs),
+    Trigger(TriggerArgs),
     Dataplane(DataplaneArgs),
     Deploy(Box<DeployArgs>),
     Config(ConfigArgs),

@@ -16,6 +16,7 @@ mod status;
 mod sync;
 mod top;
 mod transfer;
+mod trigger;
 mod verify;
 
 use skyhaul_model::Result;
@@ -75,6 +76,7 @@ async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Chunks(args) => chunks::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Verify(args) => verify::run(context, &args).await,
+        Command::Trigger(args) => Box::pin(trigger::run(context, &args)).await,
         Command::Schedule(args) => schedule::run(context, &args).await,
         Command::Dataplane(args) => dataplane::run(context, &args).await,
         Command::Deploy(args) => deploy::run(context, &args).await,

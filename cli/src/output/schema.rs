@@ -9,7 +9,7 @@ use skyhaul_model::object::ObjectEntry;
 use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, Side, TransferId};
 use skyhaul_state::TransferStatus;
-use skyhaul_state::control::{DataplaneRow, Overlap, Schedule};
+use skyhaul_state::control::{DataplaneRow, Overlap, Rule, Schedule};
 use skyhaul_workflow::Summary;
 use skyhaul_workflow::deployed::Standing;
 use skyhaul_workflow::embedded::{Cleaned, Comparison, Difference, TransferInfo};
@@ -148,6 +148,11 @@ pub(crate) enum Body<'a> {
         /// What was submitted, its row, how far it is.
         #[serde(flatten)]
         standing: &'a Standing,
+    },
+    /// A rule of `trigger list`.
+    Rule {
+        /// The rule: `name`, `source`, `destinations`, `filters`, `deletes`, `enabled`, `owner`.
+        rule: &'a Rule,
     },
     /// A schedule of `schedule list`; the transfer is its last run.
     Schedule {

@@ -22,6 +22,7 @@ pub mod settings;
 pub mod steps;
 pub mod summary;
 mod tokens;
+pub mod triggers;
 mod verify;
 
 pub use account::Account;

@@ -176,6 +176,15 @@ fn all() -> Vec<Value> {
         row: None,
         progress: Progress::default(),
     };
+    let rule = Rule {
+        name: "mirror".to_owned(),
+        owner: "me".to_owned(),
+        source: info.row.spec.source.clone(),
+        destinations: info.row.spec.destinations.clone(),
+        filters: skyhaul_model::filter::FilterSpec::default(),
+        deletes: true,
+        enabled: true,
+    };
     let dataplane = dataplane();
     let schedule = Schedule::new("nightly", "{}", "me", Overlap::Refuse).unwrap();
     let counts = Comparison::default();
@@ -209,6 +218,7 @@ fn all() -> Vec<Value> {
             standing: &standing,
         },
         Body::dataplane(&dataplane),
+        Body::Rule { rule: &rule },
         Body::schedule(&schedule, Some("rate(1 hour)"), true),
         Body::Top { top: &top },
         Body::Chunk { chunk: &chunk },

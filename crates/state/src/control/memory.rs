@@ -9,9 +9,10 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Result, TransferId};
 
 use super::{
-    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Schedule, ScheduleChange, Sightings, Stage, Submission, SubmissionChange, may_forget,
-    no_dataplane, no_enrolment, no_schedule, no_submission, other_order, other_words,
+    ControlState, DataplaneChange, DataplaneRow, DirtyChange, DirtyKey, Enrolment, EnrolmentChange,
+    NewDataplane, Rule, RuleKey, Schedule, ScheduleChange, Sightings, Stage, Submission,
+    SubmissionChange, may_forget, no_dataplane, no_enrolment, no_schedule, no_submission,
+    other_order, other_words,
 };
 
 /// See the module documentation.
@@ -25,6 +26,8 @@ struct Held {
     submissions: BTreeMap<TransferId, Submission>,
     regions: BTreeMap<String, String>,
     schedules: BTreeMap<String, Schedule>,
+    rules: BTreeMap<String, Rule>,
+    dirty: BTreeMap<RuleKey, DirtyKey>,
     secrets: BTreeMap<TransferId, Bytes>,
     sightings: Sightings,
 }
@@ -175,6 +178,35 @@ impl ControlState for MemoryControl {
     async fn drop_schedule(&self, name: &str) -> Result<()> {
         self.held().schedules.remove(name);
         Ok(())
+    }
+
+    async fn set_rule(&self, rule: &Rule) -> Result<()> {
+        rule.check()?;
+        self.held().rules.insert(rule.name.clone(), rule.clone());
+        Ok(())
+    }
+
+    async fn rules(&self) -> Result<Vec<Rule>> {
+        Ok(self.held().rules.values().cloned().collect())
+    }
+
+    async fn drop_rule(&self, name: &str) -> Result<()> {
+        self.held().rules.remove(name);
+        Ok(())
+    }
+
+    async fn dirty(&self, of: &RuleKey) -> Result<DirtyKey> {
+        let found = self.held().dirty.get(of).cloned();
+        Ok(found.unwrap_or_else(|| DirtyKey::new(of.clone())))
+    }
+
+    async fn change_dirty(&self, of: &RuleKey, change: &DirtyChange) -> Result<DirtyKey> {
+        let mut held = self.held();
+        let known = held.dirty.get(of).cloned();
+        let mut row = known.unwrap_or_else(|| DirtyKey::new(of.clone()));
+        row.apply(change)?;
+        held.dirty.insert(of.clone(), row.clone());
+        Ok(row)
     }
 
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {

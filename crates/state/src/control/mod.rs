@@ -3,8 +3,10 @@
 //! what the reaper saw. A table of its own, of which machines read and write nothing but their own row.
 
 mod dataplane;
+mod dirty;
 mod enrolment;
 mod memory;
+mod rule;
 mod schedule;
 mod submission;
 
@@ -21,8 +23,10 @@ pub use dataplane::{
     DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberPlan, MemberRole,
     MemberRow, MemberStatus, MemberStep, NewDataplane,
 };
+pub use dirty::{Carried, DirtyChange, DirtyKey, KeyLease, RuleKey, Written};
 pub use enrolment::{Enrolment, EnrolmentChange, LONGEST_ASSIGNMENT, MOST_ASSIGNMENTS};
 pub use memory::MemoryControl;
+pub use rule::Rule;
 pub use schedule::{Overlap, Schedule, ScheduleChange};
 pub use submission::{
     Failure, LONGEST_ORDER, Sign, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
@@ -107,6 +111,21 @@ pub trait ControlState: Debug + Send + Sync {
     /// Removes a schedule, if there is one.
     async fn drop_schedule(&self, name: &str) -> Result<()>;
 
+    /// Keeps a rule of triggers in the place of the one of its name. Refused as [`Rule::check`] says.
+    async fn set_rule(&self, rule: &Rule) -> Result<()>;
+
+    /// All rules of triggers, by their names.
+    async fn rules(&self) -> Result<Vec<Rule>>;
+
+    /// Removes a rule, if there is one. What was known of its keys stays until it is forgotten by itself.
+    async fn drop_rule(&self, name: &str) -> Result<()>;
+
+    /// What is known of a key of a rule; a key that nothing has happened to if nothing is.
+    async fn dirty(&self, of: &RuleKey) -> Result<DirtyKey>;
+
+    /// Makes a change of a key by the rules of [`DirtyKey::apply`]; the row after it.
+    async fn change_dirty(&self, of: &RuleKey, change: &DirtyChange) -> Result<DirtyKey>;
+
     /// A transfer's secrets, wrapped by a key that is not in the state.
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>>;
 
@@ -141,6 +160,14 @@ pub fn no_submission(transfer: &TransferId) -> Error {
     Error::control(ErrorKind::NotFound, "no such transfer was submitted")
         .object(transfer.as_str())
         .hint("`skyhaul status --stack` lists them")
+}
+
+/// The error of a rule that is not there.
+#[must_use]
+pub fn no_rule(name: &str) -> Error {
+    Error::control(ErrorKind::NotFound, "there is no such rule")
+        .object(name)
+        .hint("`skyhaul trigger list` lists them")
 }
 
 /// The error of a schedule that is not there.

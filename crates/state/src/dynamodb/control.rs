@@ -7,6 +7,8 @@
 //! | submission | `submission#` and the transfer | `submission` |
 //! | that an attempt at it goes on | `live` | the transfer |
 //! | schedule | `schedules` | its name |
+//! | rule of triggers | `rules` | its name |
+//! | key of a rule | `dirty#`, rule, `#`, key | `dirty` |
 //! | what a region has | `regions` | its name |
 //! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
@@ -33,14 +35,16 @@ use super::table::{Query, Table, Write};
 use super::versioned::Step;
 use super::{create, open, pack};
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, NewDataplane,
-    Schedule, ScheduleChange, Sightings, Stage, Submission, SubmissionChange, may_forget,
-    no_dataplane, no_enrolment, no_schedule, no_submission, other_order, other_words,
+    ControlState, DataplaneChange, DataplaneRow, DirtyChange, DirtyKey, Enrolment, EnrolmentChange,
+    NewDataplane, Rule, RuleKey, Schedule, ScheduleChange, Sightings, Stage, Submission,
+    SubmissionChange, may_forget, no_dataplane, no_enrolment, no_schedule, no_submission,
+    other_order, other_words,
 };
 
 const DATAPLANES: &str = "dataplanes";
 const LIVE: &str = "live";
 const SCHEDULES: &str = "schedules";
+const RULES: &str = "rules";
 const REGIONS: &str = "regions";
 
 /// See the module documentation.
@@ -102,6 +106,21 @@ fn schedule(name: &str) -> Key {
     Key {
         partition: SCHEDULES.to_owned(),
         sort: name.to_owned(),
+    }
+}
+
+fn rule(name: &str) -> Key {
+    Key {
+        partition: RULES.to_owned(),
+        sort: name.to_owned(),
+    }
+}
+
+/// A partition for each, for any number may be worked on at once.
+fn dirty(of: &RuleKey) -> Key {
+    Key {
+        partition: format!("dirty#{}#{}", of.rule, of.key),
+        sort: "dirty".to_owned(),
     }
 }
 
@@ -348,6 +367,40 @@ impl ControlState for DynamoDbControl {
 
     async fn drop_schedule(&self, name: &str) -> Result<()> {
         self.table.remove(&schedule(name)).await
+    }
+
+    async fn set_rule(&self, new: &Rule) -> Result<()> {
+        new.check()?;
+        self.set(&rule(&new.name), new, false).await
+    }
+
+    async fn rules(&self) -> Result<Vec<Rule>> {
+        let rows = self.table.all(&Query::of(RULES.to_owned())).await?;
+        rows.iter().map(Item::body).collect()
+    }
+
+    async fn drop_rule(&self, name: &str) -> Result<()> {
+        self.table.remove(&rule(name)).await
+    }
+
+    async fn dirty(&self, of: &RuleKey) -> Result<DirtyKey> {
+        let found = self.find(&dirty(of)).await?;
+        Ok(found.unwrap_or_else(|| DirtyKey::new(of.clone())))
+    }
+
+    async fn change_dirty(&self, of: &RuleKey, change: &DirtyChange) -> Result<DirtyKey> {
+        let key = dirty(of);
+        let decide = |found: Option<&Item>| {
+            let known = found.map(Item::body::<DirtyKey>).transpose()?;
+            let before = known.unwrap_or_else(|| DirtyKey::new(of.clone()));
+            let mut row = before.clone();
+            row.apply(change)?;
+            if row == before {
+                return Ok(Step::Keep(row));
+            }
+            Ok(Step::Write(item(&key, &row)?, Vec::new(), row))
+        };
+        self.table.modify(&key, decide).await
     }
 
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {

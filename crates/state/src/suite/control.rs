@@ -10,14 +10,15 @@ use std::sync::Arc;
 use futures::future::join_all;
 use jiff::Timestamp;
 use skyhaul_model::machine::{DataplaneId, IntentId, MachineId, Market, MemberName, Offer};
-use skyhaul_model::{Result, TransferId};
+use skyhaul_model::{HolderId, Result, TransferId};
 
 use super::Violation;
 use super::dice::Dice;
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Enrolment, EnrolmentChange,
-    Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl, NewDataplane,
-    Overlap, Schedule, ScheduleChange, Sign, Submission, SubmissionChange, SubmissionStep, Wish,
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, DirtyChange, Enrolment,
+    EnrolmentChange, Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl,
+    NewDataplane, Overlap, RuleKey, Schedule, ScheduleChange, Sign, Submission, SubmissionChange,
+    SubmissionStep, Wish, Written,
 };
 
 /// Dataplanes, members of each, transfers, machines: few, so that changes meet.
@@ -370,6 +371,67 @@ pub async fn schedules(
         let _ = run
             .call(&mut dice, step, (call_name, &change), call)
             .await?;
+    }
+    Ok(run.results)
+}
+
+/// The same for keys of rules.
+pub async fn dirty_keys(
+    handles: &[Arc<dyn ControlState>],
+    seed: u64,
+    steps: u32,
+) -> Result<Seen, Violation> {
+    let mut run = Run::new(handles, seed);
+    let mut dice = Dice::new(seed);
+    let holders: Vec<_> = (0..2).map(|_| HolderId::generate()).collect();
+    for step in 1..=steps {
+        let key = format!("a b/{}", dice.below(2));
+        let of = RuleKey {
+            rule: "r".to_owned(),
+            key,
+        };
+        let fence = dice.below(6);
+        let destination = dice.below(2) as u32;
+        let second = dice.below(40).cast_signed();
+        let now = Timestamp::from_second(second).unwrap_or_default();
+        let change = match dice.below(8) {
+            0 | 1 => DirtyChange::Mark {
+                sequencer: dice.chance(3, 4).then(|| format!("{:X}", dice.below(300))),
+            },
+            2 | 3 => DirtyChange::Take {
+                holder: dice.pick(&holders).clone(),
+                now,
+                until: now + jiff::SignedDuration::from_secs(5),
+            },
+            4 => DirtyChange::Wrote {
+                fence,
+                destination,
+                what: dice.chance(1, 2).then(|| Written {
+                    source: "s".to_owned(),
+                    destination: "d".to_owned(),
+                }),
+            },
+            5 => DirtyChange::Hands {
+                fence,
+                destination,
+                transfer: None,
+            },
+            6 => DirtyChange::Settle {
+                fence,
+                marks: dice.below(6),
+            },
+            _ => DirtyChange::Leave { fence },
+        };
+        let loads = dice.chance(1, 6);
+        let name = if loads { "load" } else { "change" };
+        let call = async |to: &dyn ControlState| {
+            if loads {
+                to.dirty(&of).await
+            } else {
+                to.change_dirty(&of, &change).await
+            }
+        };
+        let _ = run.call(&mut dice, step, (name, &change), call).await?;
     }
     Ok(run.results)
 }

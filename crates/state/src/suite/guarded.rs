@@ -9,8 +9,9 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Result, TransferId};
 
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, Enrolment, EnrolmentChange, MemoryControl,
-    NewDataplane, Schedule, ScheduleChange, Sightings, Submission, SubmissionChange,
+    ControlState, DataplaneChange, DataplaneRow, DirtyChange, DirtyKey, Enrolment, EnrolmentChange,
+    MemoryControl, NewDataplane, Rule, RuleKey, Schedule, ScheduleChange, Sightings, Submission,
+    SubmissionChange,
 };
 
 /// What happens around each call.
@@ -122,6 +123,26 @@ impl<G: Guard> ControlState for Guarded<G> {
 
     async fn drop_schedule(&self, name: &str) -> Result<()> {
         self.guard.around(self.rows.drop_schedule(name)).await
+    }
+
+    async fn set_rule(&self, rule: &Rule) -> Result<()> {
+        self.guard.around(self.rows.set_rule(rule)).await
+    }
+
+    async fn rules(&self) -> Result<Vec<Rule>> {
+        self.guard.around(self.rows.rules()).await
+    }
+
+    async fn drop_rule(&self, name: &str) -> Result<()> {
+        self.guard.around(self.rows.drop_rule(name)).await
+    }
+
+    async fn dirty(&self, of: &RuleKey) -> Result<DirtyKey> {
+        self.guard.around(self.rows.dirty(of)).await
+    }
+
+    async fn change_dirty(&self, of: &RuleKey, change: &DirtyChange) -> Result<DirtyKey> {
+        self.guard.around(self.rows.change_dirty(of, change)).await
     }
 
     async fn secrets(&self, transfer: &TransferId) -> Result<Option<Bytes>> {

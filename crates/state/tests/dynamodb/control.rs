@@ -8,7 +8,9 @@ use skyhaul_model::TransferId;
 use skyhaul_model::machine::MachineId;
 use skyhaul_state::DynamoDbControl;
 use skyhaul_state::control::{ControlState, Sightings, Submission};
-use skyhaul_state::suite::control::{Seen, enrolments, race, run, schedules, submissions};
+use skyhaul_state::suite::control::{
+    Seen, dirty_keys, enrolments, race, run, schedules, submissions,
+};
 
 use super::{config, emulators};
 
@@ -100,6 +102,20 @@ async fn schedules_are_kept_as_in_memory() {
         let results = schedules(&handles, seed, 300).await;
         let results = results.unwrap_or_else(|violation| panic!("{violation}"));
         for result in ["ok", "NotFound", "LeaseLost"] {
+            let key = ("change", result.to_owned());
+            assert!(results.contains_key(&key), "never {result}: {results:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn keys_of_rules_are_kept_as_in_memory() {
+    let seed = skyhaul_tests::seed();
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        let results = dirty_keys(&handles, seed, 300).await;
+        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
+        for result in ["ok", "Throttled", "LeaseLost"] {
             let key = ("change", result.to_owned());
             assert!(results.contains_key(&key), "never {result}: {results:?}");
         }

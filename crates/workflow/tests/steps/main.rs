@@ -8,5 +8,6 @@ mod ends;
 mod lost;
 mod reuse;
 mod schedules;
+mod triggers;
 mod whole;
 mod world;

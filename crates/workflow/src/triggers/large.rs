@@ -1,0 +1,135 @@
+//! Objects that are too large for a function: a transfer copies each, and its key is looked at when that has ended.
+
+use jiff::Timestamp;
+use serde_json::json;
+use skyhaul_model::spec::Endpoint;
+use skyhaul_model::{Error, ErrorKind, ObjectInfo, Result, TransferId};
+use skyhaul_state::TransferStatus;
+use skyhaul_state::control::{Carried, DirtyChange, DirtyKey, RuleKey, Stage, Submission, Written};
+
+use super::converge::Looked;
+use super::{Open, Worker};
+use crate::order::{FleetOrder, Order};
+
+/// What a submission's owner begins with that copies for a rule; the rule and the key follow as JSON.
+const OWNER: &str = "trigger ";
+
+/// The key that a transfer was submitted for, if it was for one.
+#[must_use]
+pub fn carried_for(submission: &Submission) -> Option<RuleKey> {
+    let of = submission.owner.strip_prefix(OWNER)?;
+    serde_json::from_str(of).ok()
+}
+
+impl Worker<'_> {
+    /// Whether a transfer goes on that copies the key to a destination. One that has ended is forgotten, and what it
+    /// made is noted.
+    pub(super) async fn carries(
+        &self,
+        row: &DirtyKey,
+        destination: usize,
+        source: Option<&ObjectInfo>,
+        there: Option<&ObjectInfo>,
+    ) -> Result<bool> {
+        let at = destination as u32;
+        let Some(carried) = row.transfers.get(&at) else {
+            return Ok(false);
+        };
+        let control = &*self.deployed.control;
+        let submission = control.submission(&carried.transfer).await?;
+        if submission.is_some_and(|found| found.stage == Stage::Live) {
+            return Ok(true);
+        }
+        let done = self.deployed.state.transfer(&carried.transfer).await;
+        let done = done.is_ok_and(|row| row.status == TransferStatus::Succeeded);
+        if let (true, Some(source), Some(there)) = (done, source, there)
+            && source.pin.etag.as_ref() == Some(&carried.source)
+            && source.size == there.size
+            && there.mtime >= source.mtime
+        {
+            let written = Written {
+                source: carried.source.clone(),
+                destination: there.pin.etag.clone().unwrap_or_default(),
+            };
+            self.wrote(row, destination, Some(written)).await?;
+        }
+        let forget = DirtyChange::Hands {
+            fence: row.fence,
+            destination: at,
+            transfer: None,
+        };
+        control.change_dirty(&row.of, &forget).await?;
+        Ok(false)
+    }
+
+    /// Submits the transfer of a large object.
+    pub(super) async fn hand(
+        &self,
+        open: &Open<'_>,
+        row: &DirtyKey,
+        destination: usize,
+        source: &ObjectInfo,
+    ) -> Result<Looked> {
+        let at = destination as u32;
+        let run = run_of(&row.of, at, source);
+        let place = &open.rule.destinations[destination];
+        let request = json!({
+            "mode": "copy",
+            "source": at_key(&open.rule.source, &row.of.key),
+            "destinations": [at_key(place, &row.of.key)],
+        });
+        let request = serde_json::from_value(request).map_err(|error| {
+            Error::control(ErrorKind::Internal, "a transfer cannot be asked for").cause(error)
+        })?;
+        let fleet = FleetOrder {
+            alone: true,
+            ..FleetOrder::default()
+        };
+        let order = Order { request, fleet }.text()?;
+        let of = serde_json::to_string(&row.of).map_err(|error| {
+            Error::control(ErrorKind::Internal, "a key cannot be written").cause(error)
+        })?;
+        let control = &*self.deployed.control;
+        // What was copied so and is not there any more is copied once more.
+        let run = match control.submission(&run).await? {
+            Some(known) if known.stage == Stage::Over => TransferId::generate(),
+            _ => run,
+        };
+        // Noted before it is submitted: one that was noted and never submitted has ended.
+        let hands = DirtyChange::Hands {
+            fence: row.fence,
+            destination: at,
+            transfer: Some(Carried {
+                transfer: run.clone(),
+                source: source.pin.etag.clone().unwrap_or_default(),
+            }),
+        };
+        control.change_dirty(&row.of, &hands).await?;
+        let new = Submission::new(run, order, format!("{OWNER}{of}"), Timestamp::now())?;
+        let submitted = match control.submission(&new.transfer).await? {
+            Some(known) => self.deployed.submit(&known).await?,
+            None => self.deployed.submit(&new).await?,
+        };
+        tracing::info!(key = row.of.key, transfer = %submitted.transfer, "too large for a function");
+        Ok(Looked::Carried)
+    }
+}
+
+fn at_key(endpoint: &Endpoint, below: &str) -> Endpoint {
+    let location = &endpoint.location;
+    Endpoint {
+        location: location.with_path(format!("{}{below}", location.path)),
+        connection: endpoint.connection.clone(),
+    }
+}
+
+/// What the transfer of a version to a destination is called, always the same.
+fn run_of(of: &RuleKey, destination: u32, source: &ObjectInfo) -> TransferId {
+    let milliseconds = u64::try_from(source.mtime.as_millisecond()).unwrap_or_default();
+    let version = source.pin.etag.as_deref().unwrap_or_default();
+    let RuleKey { rule, key } = of;
+    TransferId::at(
+        milliseconds,
+        &format!("trigger {rule} {destination} {version} {key}"),
+    )
+}

@@ -1,0 +1,348 @@
+//! Destinations become like their source, in whichever order events come and whoever pauses where.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use skyhaul_model::filter::FilterSpec;
+use skyhaul_model::spec::{Connection, Endpoint};
+use skyhaul_model::{HolderId, Result, Side};
+use skyhaul_state::SqliteState;
+use skyhaul_state::control::{ControlState, MemoryControl, Rule, RuleKey, Stage, SubmissionChange};
+use skyhaul_stores::Store;
+use skyhaul_stores::open::{Opens, Use};
+use skyhaul_stores::s3::{Credentials, S3Options, S3Store};
+use skyhaul_tests::fault::{Fault, FaultProxy, Gate, Op, Plan, Rule as Faulty};
+use skyhaul_tests::oracle::{Bucket, ObjectSpec};
+use skyhaul_tests::servers;
+use skyhaul_workflow::Deployed;
+use skyhaul_workflow::steps::Executions;
+use skyhaul_workflow::triggers::{Happened, LARGE, Worker, carried_for};
+use tokio::time::Instant;
+
+use super::deployed::Begun;
+use super::world::at;
+
+/// Keys: few, so that events meet.
+const KEYS: u64 = 8;
+
+/// Who works on events at the same time.
+const WORKERS: usize = 6;
+
+/// Opens buckets with the credentials of their server.
+#[derive(Debug, Default)]
+struct Keys {
+    known: Vec<servers::Endpoint>,
+    opened: Mutex<BTreeMap<String, Arc<dyn Store>>>,
+}
+
+#[async_trait]
+impl Opens for Keys {
+    async fn open(&self, endpoint: &Endpoint, side: Side, _: Use) -> Result<Arc<dyn Store>> {
+        let name = format!("{endpoint:?} {side}");
+        if let Some(opened) = self.opened.lock().unwrap().get(&name) {
+            return Ok(Arc::clone(opened));
+        }
+        let url = endpoint.connection.endpoint_url.as_deref();
+        let server = self
+            .known
+            .iter()
+            .find(|one| Some(&*one.url) == url)
+            .unwrap();
+        let options = S3Options {
+            credentials: Some(Credentials {
+                access_key_id: server.access_key.clone(),
+                secret_access_key: server.secret_key.clone(),
+                session_token: None,
+            }),
+            ..S3Options::default()
+        };
+        let opened = S3Store::open(&endpoint.location, &endpoint.connection, side, options).await?;
+        let opened: Arc<dyn Store> = Arc::new(opened);
+        self.opened
+            .lock()
+            .unwrap()
+            .insert(name, Arc::clone(&opened));
+        Ok(opened)
+    }
+}
+
+/// Two buckets, and rules between them.
+struct Mirror {
+    one: Bucket,
+    other: Bucket,
+    proxies: [FaultProxy; 2],
+    keys: Keys,
+    deployed: Deployed,
+    control: Arc<MemoryControl>,
+    _dir: tempfile::TempDir,
+}
+
+fn place(bucket: &Bucket, server: &servers::Endpoint) -> Endpoint {
+    Endpoint {
+        location: bucket.uri("").parse().unwrap(),
+        connection: Connection {
+            endpoint_url: Some(server.url.clone()),
+            region: Some(server.region.clone()),
+            ..Connection::default()
+        },
+    }
+}
+
+/// Runs a test between two buckets; `back`: both copy to each other. Proxies have a runtime of their own.
+fn between(back: bool, test: impl AsyncFnOnce(&Mirror)) {
+    let servers = servers::servers();
+    let proxies =
+        [&servers.src, &servers.dst].map(|server| FaultProxy::start(server, Plan::new(0)));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mirror = runtime.block_on(async {
+        let mirror = Mirror::new(proxies, back).await;
+        test(&mirror).await;
+        mirror
+    });
+    drop(mirror);
+}
+
+impl Mirror {
+    async fn new(proxies: [FaultProxy; 2], back: bool) -> Self {
+        let servers = servers::servers();
+        let one = Bucket::create(&servers.src, "trigger-one");
+        let other = Bucket::create(&servers.dst, "trigger-other");
+        let dir = tempfile::tempdir().unwrap();
+        let state = SqliteState::open(dir.path().join("state.db")).unwrap();
+        let control = Arc::new(MemoryControl::default());
+        let deployed = Deployed {
+            stack: "haul".to_owned(),
+            state: Arc::new(state),
+            control: Arc::clone(&control) as Arc<dyn ControlState>,
+            executions: Arc::new(Begun::default()) as Arc<dyn Executions>,
+        };
+        let known: Vec<_> = proxies
+            .iter()
+            .map(|proxy| proxy.endpoint().clone())
+            .collect();
+        let sides = [place(&one, &known[0]), place(&other, &known[1])];
+        for (name, from, to) in [("there", 0, 1), ("back", 1, 0)] {
+            if name == "back" && !back {
+                continue;
+            }
+            let rule = Rule {
+                name: name.to_owned(),
+                owner: "test".to_owned(),
+                source: sides[from].clone(),
+                destinations: vec![sides[to].clone()],
+                filters: FilterSpec::default(),
+                deletes: true,
+                enabled: true,
+            };
+            control.set_rule(&rule).await.unwrap();
+        }
+        Self {
+            one,
+            other,
+            proxies,
+            keys: Keys {
+                known,
+                ..Keys::default()
+            },
+            deployed,
+            control,
+            _dir: dir,
+        }
+    }
+
+    async fn happened(&self, what: &Happened) -> Result<()> {
+        let worker = Worker {
+            deployed: &self.deployed,
+            opens: &self.keys,
+            holder: HolderId::generate(),
+        };
+        let until = Instant::now() + Duration::from_secs(50);
+        worker.happened(what, at(0), until).await
+    }
+
+    /// What the buckets hold now is told of once more; how much was written because of it.
+    async fn told_again(&self) -> usize {
+        for proxy in &self.proxies {
+            proxy.clear_log();
+        }
+        for bucket in [&self.one, &self.other] {
+            for key in (0..KEYS).map(name) {
+                self.happened(&event(bucket, &key, None)).await.unwrap();
+            }
+        }
+        let writes = [Op::Put, Op::Delete, Op::DeleteMany];
+        let logs = self.proxies.iter().map(FaultProxy::log);
+        logs.map(|log| writes.iter().map(|op| log.count(*op)).sum::<usize>())
+            .sum()
+    }
+}
+
+fn name(key: u64) -> String {
+    format!("k {key}/\u{fc}")
+}
+
+fn event(bucket: &Bucket, key: &str, number: Option<u64>) -> Happened {
+    Happened {
+        bucket: bucket.name.clone(),
+        key: key.to_owned(),
+        sequencer: number.map(|number| format!("{number:X}")),
+    }
+}
+
+/// Puts, overwrites and deletes; each is told of once or more, later, in any order.
+async fn changes(mirror: &Mirror, buckets: &[&Bucket], seed: u64, count: u64) {
+    let mut dice = StdRng::seed_from_u64(seed);
+    // Now and then a write waits where its writer cannot know of it.
+    let gates: Vec<_> = (0..count).map(|_| Gate::new()).collect();
+    for (proxy, nth) in mirror.proxies.iter().zip([3, 2]) {
+        let plan = gates
+            .iter()
+            .zip(1_u32..)
+            .fold(Plan::new(seed), |plan, (gate, number)| {
+                let held = Faulty::on_any(&[Op::Put, Op::DeleteMany, Op::Delete]).nth(nth * number);
+                plan.rule(held.fault(Fault::HoldRequest(gate.clone())))
+            });
+        proxy.set_plan(plan);
+    }
+    let queue: Mutex<Vec<Happened>> = Mutex::default();
+    let ended = tokio::sync::watch::channel(false).0;
+    let acts = async {
+        for number in 1..=count {
+            let bucket = buckets[dice.random_range(0..buckets.len())].clone();
+            let key = name(dice.random_range(0..KEYS));
+            let deletes = dice.random_bool(0.3);
+            let (size, times) = (dice.random_range(0..50_000), dice.random_range(1..=3));
+            let told = event(&bucket, &key, Some(number));
+            let act = tokio::task::spawn_blocking(move || {
+                if deletes {
+                    bucket.delete(&[&key]);
+                } else {
+                    bucket.put(&[ObjectSpec::new(key, 100 * seed + number, size)]);
+                }
+            });
+            act.await.unwrap();
+            let mut queue = queue.lock().unwrap();
+            queue.extend(std::iter::repeat_n(told, times));
+        }
+        ended.send_replace(true);
+    };
+    let opens = async {
+        // In the order of their numbers, each after what came to it has waited a while.
+        for gate in &gates {
+            while gate.arrivals() == 0 && !(*ended.borrow() && queue.lock().unwrap().is_empty()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            gate.open();
+        }
+    };
+    let works = (0..WORKERS).map(|worker| {
+        let mut dice = StdRng::seed_from_u64(seed + 1 + worker as u64);
+        let (queue, ended) = (&queue, &ended);
+        async move {
+            loop {
+                let next = {
+                    let mut queue = queue.lock().unwrap();
+                    let some = !queue.is_empty();
+                    some.then(|| {
+                        let at = dice.random_range(0..queue.len());
+                        queue.swap_remove(at)
+                    })
+                };
+                match next {
+                    None if *ended.borrow() => return,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                    Some(what) => {
+                        if let Err(error) = mirror.happened(&what).await {
+                            assert!(error.retryable, "{error}");
+                            queue.lock().unwrap().push(what);
+                        }
+                    }
+                }
+            }
+        }
+    });
+    tokio::join!(acts, opens, futures::future::join_all(works));
+    for proxy in &mirror.proxies {
+        proxy.set_plan(Plan::new(0));
+    }
+}
+
+#[test]
+fn a_destination_becomes_like_its_source_whatever_comes_when() {
+    between(false, async |mirror| {
+        changes(
+            &mirror,
+            &[&mirror.one],
+            skyhaul_tests::seed() % 1_000_000,
+            120,
+        )
+        .await;
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
+        // And at once: nothing is left to do.
+        assert_eq!(mirror.told_again().await, 0);
+    });
+}
+
+#[test]
+fn two_that_mirror_each_other_come_to_rest_alike() {
+    between(true, async |mirror| {
+        let both = [&mirror.one, &mirror.other];
+        changes(mirror, &both, skyhaul_tests::seed() % 1_000_000, 80).await;
+        // Events of what was written itself: after a few there is nothing more to do.
+        let mut rounds = 0;
+        while mirror.told_again().await > 0 {
+            rounds += 1;
+            assert!(rounds < 5, "they do not come to rest");
+        }
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
+    });
+}
+
+#[test]
+fn what_is_too_large_is_copied_by_a_transfer_and_looked_at_when_that_has_ended() {
+    between(false, async |mirror| {
+        let key = name(0);
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, LARGE + 1)]);
+        mirror
+            .happened(&event(&mirror.one, &key, Some(1)))
+            .await
+            .unwrap();
+        let live = mirror.control.live().await.unwrap();
+        assert_eq!(live.len(), 1);
+        let of = RuleKey {
+            rule: "there".to_owned(),
+            key: key.clone(),
+        };
+        let submission = mirror.control.submission(&live[0]).await.unwrap().unwrap();
+        assert_eq!(carried_for(&submission), Some(of.clone()));
+        assert!(mirror.other.digests("").is_empty());
+        // Overwritten while its transfer goes on: nothing is done before that has ended, and then it is.
+        mirror.one.put(&[ObjectSpec::new(&*key, 2, 10)]);
+        mirror
+            .happened(&event(&mirror.one, &key, Some(2)))
+            .await
+            .unwrap();
+        assert_eq!(mirror.control.live().await.unwrap(), live);
+        let over = SubmissionChange::Over(1);
+        let ended = mirror
+            .control
+            .change_submission(&live[0], &over)
+            .await
+            .unwrap();
+        assert_eq!(ended.stage, Stage::Over);
+        let worker = Worker {
+            deployed: &mirror.deployed,
+            opens: &mirror.keys,
+            holder: HolderId::generate(),
+        };
+        let until = Instant::now() + Duration::from_secs(50);
+        worker.carried(&of, at(0), until).await.unwrap();
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
+        assert!(mirror.control.live().await.unwrap().is_empty());
+    });
+}
