@@ -276,7 +276,7 @@ async fn changes(mirror: &Mirror, buckets: &[&Bucket], seed: u64, count: u64) {
 fn a_destination_becomes_like_its_source_whatever_comes_when() {
     between(false, async |mirror| {
         changes(
-            &mirror,
+            mirror,
             &[&mirror.one],
             skyhaul_tests::seed() % 1_000_000,
             120,
