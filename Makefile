@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build test mutants demo lint bench bench-gateway fuzz soak docs
+.PHONY: help setup build test mutants dist demo lint bench bench-gateway fuzz soak docs
 
 export CARGO_TARGET_DIR ?= $(HOME)/.cache/skyhaul-target
 # Tools that `make setup` builds live in a directory of their own.
@@ -29,8 +29,11 @@ mutants: ## see that the simulation finds faults that are put into the code
 
 dist: ## build what is deployed, into dist/: the functions and the gateway, optimised
 	@scripts/setup.sh lambda
-	cargo lambda build --release --output-format binary -p skyhaul-functions
-	cargo zigbuild --release -p skyhaul-gateway
+	PATH="$(CURDIR)/.testbench/venv/bin:$$PATH" cargo lambda build --release \
+		--bin skyhaul-functions --bin skyhaul-gateway
+	mkdir -p dist/functions
+	cp $(CARGO_TARGET_DIR)/lambda/skyhaul-functions/bootstrap dist/functions/bootstrap
+	cp $(CARGO_TARGET_DIR)/lambda/skyhaul-gateway/bootstrap dist/skyhaul-gateway
 
 demo: ## copy, change, sync and verify between two S3 servers on this machine
 	@scripts/setup.sh servers
@@ -61,9 +64,9 @@ fuzz: ## feed the decoders of the wire with what a fuzzer makes up, for ten minu
 	cd gateway && RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none --target-dir $(CARGO_TARGET_DIR)/fuzz \
 		decode -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096
 
-soak: ## the long tests: 150 kills over 4 GiB each
-	@scripts/setup.sh servers nextest
-	cargo nextest run --workspace --release --profile soak
+soak: ## the long tests: 150 kills over 4 GiB each; as root also every fault of a deployment
+	@scripts/setup.sh servers dynamodb nextest
+	flags=$$(scripts/root-tests.sh) && cargo nextest run --workspace --release --profile soak $$flags
 
 docs: ## build the API documentation, check that docs/SEMANTICS.md names living tests
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps
