@@ -9,7 +9,7 @@ use skyhaul_state::control::Stage;
 use skyhaul_stores::open::Ambient;
 use skyhaul_workflow::Deployed;
 use skyhaul_workflow::steps::{self, Attempt};
-use skyhaul_workflow::triggers::{Worker, carried_for, happened};
+use skyhaul_workflow::triggers::{LEASE, Worker, carried_for, happened};
 use tokio::time::Instant;
 
 use crate::account::Services;
@@ -58,6 +58,7 @@ fn worker(deployed: &Deployed) -> Worker<'_> {
         deployed,
         opens: &Ambient,
         holder: HolderId::generate(),
+        lease: LEASE,
     }
 }
 

@@ -25,7 +25,7 @@ pub use event::{Happened, happened};
 pub use large::carried_for;
 
 /// How long a key is worked on at most before another may.
-const LEASE: SignedDuration = SignedDuration::from_mins(2);
+pub const LEASE: SignedDuration = SignedDuration::from_mins(2);
 
 /// Between two looks at a key that another works on.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -41,6 +41,8 @@ pub struct Worker<'a> {
     pub opens: &'a dyn Opens,
     /// Who this is.
     pub holder: HolderId,
+    /// How long it holds a key before another may: [`LEASE`].
+    pub lease: SignedDuration,
 }
 
 /// How the work on a key ended.
@@ -163,7 +165,7 @@ impl Worker<'_> {
             let take = DirtyChange::Take {
                 holder: self.holder.clone(),
                 now,
-                until: now + LEASE,
+                until: now + self.lease,
             };
             match self.deployed.control.change_dirty(of, &take).await {
                 Ok(row) => return Ok(Some(row)),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_model::filter::FilterSpec;
@@ -159,6 +160,7 @@ impl Mirror {
             deployed: &self.deployed,
             opens: &self.keys,
             holder: HolderId::generate(),
+            lease: SignedDuration::from_millis(10),
         };
         let until = Instant::now() + Duration::from_secs(50);
         worker.happened(what, at(0), until).await
@@ -339,6 +341,7 @@ fn what_is_too_large_is_copied_by_a_transfer_and_looked_at_when_that_has_ended()
             deployed: &mirror.deployed,
             opens: &mirror.keys,
             holder: HolderId::generate(),
+            lease: SignedDuration::from_millis(10),
         };
         let until = Instant::now() + Duration::from_secs(50);
         worker.carried(&of, at(0), until).await.unwrap();
