@@ -15,7 +15,7 @@ use skyhaul_stack::region;
 use skyhaul_stack::{StateMachine, Tasks};
 use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
 use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
-use skyhaul_stores::open::Ambient;
+use skyhaul_stores::open::{Ambient, Kept};
 use skyhaul_workflow::machines::Regions;
 use skyhaul_workflow::{Account, Deployed};
 
@@ -38,6 +38,8 @@ const TERM: Duration = Duration::from_mins(1);
 /// What a function opens once, for all its invocations.
 pub(crate) struct Services {
     pub(crate) environment: Environment,
+    /// Stores, for who opens the same with every event.
+    pub(crate) opens: Kept<Ambient>,
     config: SdkConfig,
     state: Arc<dyn TransferState>,
     control: Arc<dyn ControlState>,
@@ -66,6 +68,7 @@ impl Services {
             state: Arc::new(DynamoDbState::new(&config, &environment.state_table)),
             control: Arc::new(DynamoDbControl::new(&config, &environment.control_table)),
             environment,
+            opens: Kept::new(Ambient),
             config,
         }
     }

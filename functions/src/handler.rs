@@ -137,11 +137,13 @@ pub(crate) async fn handle(
         request = event.context.request_id,
     );
     let done = async {
-        let account = services.account().await?;
         let done = match function {
-            Function::Reap => reaped(services, &account, Timestamp::now(), until).await,
+            Function::Reap => reaped(services, Timestamp::now(), until).await,
             Function::Trigger => trigger::triggered(services, event.payload, until).await,
-            _ => Box::pin(carried_out(&account, function, event.payload, until)).await,
+            _ => {
+                let account = services.account().await?;
+                Box::pin(carried_out(&account, function, event.payload, until)).await
+            }
         };
         match &done {
             Ok(reply) => tracing::info!(%reply, "done"),
@@ -306,12 +308,8 @@ async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
     Ok(json!({ "watched": watched, "problems": problems.len() }))
 }
 
-async fn reaped(
-    services: &Services,
-    account: &Account,
-    now: Timestamp,
-    until: Instant,
-) -> Result<Value> {
+async fn reaped(services: &Services, now: Timestamp, until: Instant) -> Result<Value> {
+    let account = &services.account().await?;
     let transfers = Submitted(&*account.control);
     let mut reaped = reap(&*account.control, &account.regions, &transfers, now).await?;
     for action in &reaped.actions {

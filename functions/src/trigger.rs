@@ -6,7 +6,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use skyhaul_model::{Error, ErrorKind, HolderId, Result};
 use skyhaul_state::control::Stage;
-use skyhaul_stores::open::Ambient;
 use skyhaul_workflow::Deployed;
 use skyhaul_workflow::steps::{self, Attempt};
 use skyhaul_workflow::triggers::{LEASE, Worker, carried_for, happened};
@@ -53,10 +52,10 @@ struct EndedDetail {
     input: String,
 }
 
-fn worker(deployed: &Deployed) -> Worker<'_> {
+fn worker<'a>(services: &'a Services, deployed: &'a Deployed) -> Worker<'a> {
     Worker {
         deployed,
-        opens: &Ambient,
+        opens: &services.opens,
         holder: HolderId::generate(),
         lease: LEASE,
     }
@@ -70,10 +69,10 @@ pub(crate) async fn triggered(
 ) -> Result<Value> {
     let deployed = services.deployed()?;
     if payload.get("Records").is_some() {
-        return batch(&deployed, payload, until).await;
+        return batch(services, &deployed, payload, until).await;
     }
     if payload.get("detail").is_some() {
-        return ended(&deployed, payload, until).await;
+        return ended(services, &deployed, payload, until).await;
     }
     let told: Time = serde_json::from_value(payload)
         .map_err(|error| Error::invalid("what the function was told is no time").cause(error))?;
@@ -81,11 +80,16 @@ pub(crate) async fn triggered(
 }
 
 /// What could not be worked on is told again by the queue, and nothing else.
-async fn batch(deployed: &Deployed, payload: Value, until: Instant) -> Result<Value> {
+async fn batch(
+    services: &Services,
+    deployed: &Deployed,
+    payload: Value,
+    until: Instant,
+) -> Result<Value> {
     let batch: Batch = serde_json::from_value(payload)
         .map_err(|error| Error::invalid("what the function was told is no batch").cause(error))?;
     let works = batch.records.into_iter().map(|message| async move {
-        let done = Box::pin(worked(deployed, &message.body, until)).await;
+        let done = Box::pin(worked(services, deployed, &message.body, until)).await;
         let failed = done.err().inspect(|error| tracing::error!("{error}"));
         failed.map(|_| json!({ "itemIdentifier": message.message_id }))
     });
@@ -97,12 +101,17 @@ async fn batch(deployed: &Deployed, payload: Value, until: Instant) -> Result<Va
     Ok(json!({ "batchItemFailures": failures }))
 }
 
-async fn worked(deployed: &Deployed, body: &str, until: Instant) -> Result<()> {
+async fn worked(
+    services: &Services,
+    deployed: &Deployed,
+    body: &str,
+    until: Instant,
+) -> Result<()> {
     let event = serde_json::from_str(body)
         .map_err(|error| Error::invalid("a message is no event").cause(error))?;
     match happened(event)? {
         Some(what) => {
-            let worker = worker(deployed);
+            let worker = worker(services, deployed);
             worker.happened(&what, Timestamp::now(), until).await
         }
         None => Ok(()),
@@ -110,7 +119,12 @@ async fn worked(deployed: &Deployed, body: &str, until: Instant) -> Result<()> {
 }
 
 /// A transfer has ended: if it copied what was too large for a function, its key is looked at again.
-async fn ended(deployed: &Deployed, payload: Value, until: Instant) -> Result<Value> {
+async fn ended(
+    services: &Services,
+    deployed: &Deployed,
+    payload: Value,
+    until: Instant,
+) -> Result<Value> {
     let not = |error| Error::invalid("not the end of an execution").cause(error);
     let event: Ended = serde_json::from_value(payload).map_err(not)?;
     let attempt: Attempt = serde_json::from_str(&event.detail.input).map_err(not)?;
@@ -126,7 +140,7 @@ async fn ended(deployed: &Deployed, payload: Value, until: Instant) -> Result<Va
         let message = "the transfer's attempt is not over yet";
         return Err(Error::control(ErrorKind::Timeout, message).object(attempt.transfer.as_str()));
     }
-    let worker = worker(deployed);
+    let worker = worker(services, deployed);
     Box::pin(worker.carried(&of, Timestamp::now(), until)).await?;
     Ok(json!({}))
 }

@@ -1,7 +1,6 @@
 //! The command line: one file a command, groups of flags that commands share.
 
 mod attributes;
-mod cancel;
 mod chunks;
 mod cleanup;
 mod comparison;
@@ -17,7 +16,6 @@ mod gateways;
 mod global;
 mod logs;
 mod ls;
-mod pause;
 mod performance;
 mod resume;
 mod schedule;
@@ -28,12 +26,10 @@ mod top;
 mod transfer;
 mod trigger;
 mod verify;
-mod wait;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub(crate) use attributes::AttributeArgs;
-pub(crate) use cancel::CancelArgs;
 pub(crate) use chunks::ChunksArgs;
 pub(crate) use cleanup::CleanupArgs;
 pub(crate) use comparison::{CompareArgs, IfExistsArgs};
@@ -48,18 +44,16 @@ pub(crate) use filters::FilterArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ls::LsArgs;
-pub(crate) use pause::PauseArgs;
 pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
 pub(crate) use resume::ResumeArgs;
 pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
-pub(crate) use stack::{StackArgs, SubmitArgs};
+pub(crate) use stack::{NamedArgs, StackArgs, SubmitArgs, SubmittedArgs};
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use top::TopArgs;
 pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
 pub(crate) use trigger::{TriggerArgs, TriggerCommand};
 pub(crate) use verify::VerifyArgs;
-pub(crate) use wait::WaitArgs;
 
 /// Move bulk data between object stores and disks
 #[derive(Debug, Parser)]
@@ -92,9 +86,15 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Resume(ResumeArgs),
     Status(StatusArgs),
-    Wait(WaitArgs),
-    Pause(PauseArgs),
-    Cancel(CancelArgs),
+    /// Follow a transfer of a deployment until it has ended
+    #[command(after_help = "\
+Ends when the attempt that goes on has ended, with the exit code that `cp` or
+`sync` would have had. Interrupted it ends, and the transfer goes on.")]
+    Wait(SubmittedArgs),
+    /// Let a transfer of a deployment end, so that `resume` goes on with it
+    Pause(SubmittedArgs),
+    /// End a transfer of a deployment for good, and remove what it left half done
+    Cancel(SubmittedArgs),
     Top(TopArgs),
     Chunks(ChunksArgs),
     Logs(LogsArgs),

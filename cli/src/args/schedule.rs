@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 
-use super::{StackArgs, SyncArgs};
+use super::{NamedArgs, StackArgs, SyncArgs};
 
 /// Let a deployment sync again and again
 #[derive(Debug, Clone, Args)]
@@ -45,27 +45,9 @@ pub(crate) enum ScheduleCommand {
         place: StackArgs,
     },
     /// Let a schedule fire no more, until it is resumed
-    Pause {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Pause(NamedArgs),
     /// Let a schedule fire again
-    Resume {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Resume(NamedArgs),
     /// Remove a schedule; a run that goes on is left alone
-    Remove {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Remove(NamedArgs),
 }

@@ -22,6 +22,26 @@ pub(crate) struct StackArgs {
     stack_profile: Option<String>,
 }
 
+// What the following two say of themselves is at the commands that take them.
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SubmittedArgs {
+    /// Which transfer
+    #[arg(value_name = "ID")]
+    pub(crate) id: TransferId,
+    #[command(flatten)]
+    pub(crate) place: StackArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct NamedArgs {
+    /// Which
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) place: StackArgs,
+}
+
 /// How a transfer is submitted to it.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Deployment")]

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use skyhaul_model::Location;
 
 use super::endpoint::location;
-use super::{FilterArgs, SidesArgs, StackArgs};
+use super::{FilterArgs, NamedArgs, SidesArgs, StackArgs};
 
 /// Let a deployment copy objects as they are made, overwritten and deleted
 #[derive(Debug, Clone, Args)]
@@ -44,27 +44,9 @@ pub(crate) enum TriggerCommand {
         place: StackArgs,
     },
     /// Let events do nothing, until the rule is resumed
-    Pause {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Pause(NamedArgs),
     /// Let events do something again; what happened meanwhile a sync makes up for
-    Resume {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Resume(NamedArgs),
     /// Remove a rule
-    Remove {
-        /// Which
-        #[arg(value_name = "NAME")]
-        name: String,
-        #[command(flatten)]
-        place: StackArgs,
-    },
+    Remove(NamedArgs),
 }

@@ -15,7 +15,7 @@ use crate::output::{Lines, text};
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &DataplaneArgs) -> Result<u8> {
     let (DataplaneCommand::List { place } | DataplaneCommand::Delete { place, .. }) = &args.command;
-    let deployed = deployment::said(context, &context.config(place.overrides())?).await?;
+    let deployed = deployment::said(context, place).await?;
     let control = &deployed.control;
     let rows = match &args.command {
         DataplaneCommand::List { .. } => context.unless_cancelled(control.dataplanes()).await?,

@@ -8,9 +8,9 @@ use skyhaul_stack::Place;
 use skyhaul_state::TransferStatus;
 use skyhaul_state::control::{Submission, Wish};
 use skyhaul_workflow::deployed::Standing;
-use skyhaul_workflow::{CopyRequest, Deployed, Event, Events, Order};
+use skyhaul_workflow::{CopyRequest, Deployed, Events, Order};
 
-use crate::args::{CancelArgs, HowArgs, PauseArgs, WaitArgs};
+use crate::args::{HowArgs, StackArgs, SubmittedArgs};
 use crate::config::{Config, Name};
 use crate::context::Context;
 use crate::exit;
@@ -35,8 +35,9 @@ pub(super) fn place(config: &Config) -> Result<Place> {
 }
 
 /// The same where one must be said.
-pub(super) async fn said(context: &Context, config: &Config) -> Result<Deployed> {
-    open(context, &place(config)?).await
+pub(super) async fn said(context: &Context, place: &StackArgs) -> Result<Deployed> {
+    let config = context.config(place.overrides())?;
+    open(context, &self::place(&config)?).await
 }
 
 /// Who submits, as the deployment shows it.
@@ -79,18 +80,10 @@ pub(super) async fn request(
     let deployed = open(context, place).await?;
     let kept = context.unless_cancelled(deployed.submit(&new)).await?;
     if how.submit.detach {
-        detached(context, &deployed, &kept);
+        context.screen.event(&deployed.submitted(&kept));
         return Ok(exit::DONE);
     }
     follow(context, &deployed, &kept).await
-}
-
-fn detached(context: &Context, deployed: &Deployed, submission: &Submission) {
-    context.screen.event(&Event::Submitted {
-        transfer: submission.transfer.clone(),
-        attempt: submission.attempt,
-        stack: deployed.stack.clone(),
-    });
 }
 
 async fn follow(context: &Context, deployed: &Deployed, submission: &Submission) -> Result<u8> {
@@ -119,8 +112,8 @@ pub(super) async fn resume(
 }
 
 /// Runs `wait`.
-pub(super) async fn wait(context: &Context, args: &WaitArgs) -> Result<u8> {
-    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+pub(super) async fn wait(context: &Context, args: &SubmittedArgs) -> Result<u8> {
+    let deployed = said(context, &args.place).await?;
     let standing = context
         .unless_cancelled(deployed.standing(&args.id))
         .await?;
@@ -128,15 +121,15 @@ pub(super) async fn wait(context: &Context, args: &WaitArgs) -> Result<u8> {
 }
 
 /// Runs `pause`.
-pub(super) async fn pause(context: &Context, args: &PauseArgs) -> Result<u8> {
-    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+pub(super) async fn pause(context: &Context, args: &SubmittedArgs) -> Result<u8> {
+    let deployed = said(context, &args.place).await?;
     let wished = context.unless_cancelled(deployed.pause(&args.id)).await?;
     until_over(context, &deployed, &wished).await
 }
 
 /// Runs `cancel`.
-pub(super) async fn cancel(context: &Context, args: &CancelArgs) -> Result<u8> {
-    let deployed = said(context, &context.config(args.place.overrides())?).await?;
+pub(super) async fn cancel(context: &Context, args: &SubmittedArgs) -> Result<u8> {
+    let deployed = said(context, &args.place).await?;
     let wished = context.unless_cancelled(deployed.cancel(&args.id)).await?;
     until_over(context, &deployed, &wished).await
 }
@@ -195,14 +188,7 @@ pub(super) fn between(order: &str) -> String {
     let Ok(order) = Order::parse(order) else {
         return String::new();
     };
-    let destinations = order.request.destinations.iter();
-    let targets: Vec<_> = destinations.map(|side| side.location.to_string()).collect();
-    let sides = format!(
-        "{} -> {}",
-        order.request.source.location,
-        targets.join(", ")
-    );
-    text::printable(&sides).into_owned()
+    text::sides(&order.request.source, &order.request.destinations)
 }
 
 fn line(lines: &mut Lines, standing: &Standing) {

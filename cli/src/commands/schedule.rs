@@ -6,7 +6,7 @@ use skyhaul_state::control::{ControlState, Overlap, Schedule, no_schedule};
 use skyhaul_workflow::Deployed;
 
 use super::{deployment, sync};
-use crate::args::{ScheduleArgs, ScheduleCommand, StackArgs, SyncArgs};
+use crate::args::{NamedArgs, ScheduleArgs, ScheduleCommand, StackArgs, SyncArgs};
 use crate::config::Config;
 use crate::context::Context;
 use crate::exit;
@@ -20,6 +20,10 @@ struct Both {
 }
 
 impl Both {
+    async fn said(context: &Context, place: &StackArgs) -> Result<Self> {
+        Self::open(context, &context.config(place.overrides())?).await
+    }
+
     async fn open(context: &Context, config: &Config) -> Result<Self> {
         let place = deployment::place(config)?;
         let outputs = context.unless_cancelled(place.outputs()).await?;
@@ -32,19 +36,10 @@ impl Both {
     fn control(&self) -> &dyn ControlState {
         &*self.deployed.control
     }
-
-    async fn known(&self, name: &str) -> Result<Scheduled> {
-        let found = self.schedules.get(name).await?;
-        found.ok_or_else(|| no_schedule(name))
-    }
 }
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &ScheduleArgs) -> Result<u8> {
-    let open = async |place: &StackArgs| {
-        let config = context.config(place.overrides())?;
-        Both::open(context, &config).await
-    };
     match &args.command {
         ScheduleCommand::Add {
             name,
@@ -69,14 +64,14 @@ pub(crate) async fn run(context: &Context, args: &ScheduleArgs) -> Result<u8> {
             };
             Box::pin(add(context, name, times, overlap, sync)).await
         }
-        ScheduleCommand::List { place } => list(context, &open(place).await?).await,
-        ScheduleCommand::Pause { name, place } => switch(&open(place).await?, name, false).await,
-        ScheduleCommand::Resume { name, place } => switch(&open(place).await?, name, true).await,
-        ScheduleCommand::Remove { name, place } => {
-            let both = open(place).await?;
+        ScheduleCommand::List { place } => list(context, place).await,
+        ScheduleCommand::Pause(args) => switch(context, args, false).await,
+        ScheduleCommand::Resume(args) => switch(context, args, true).await,
+        ScheduleCommand::Remove(args) => {
+            let both = Both::said(context, &args.place).await?;
             // First what fires.
-            both.schedules.remove(name).await?;
-            both.control().drop_schedule(name).await?;
+            both.schedules.remove(&args.name).await?;
+            both.control().drop_schedule(&args.name).await?;
             Ok(exit::DONE)
         }
     }
@@ -103,13 +98,16 @@ async fn add(
     Ok(exit::DONE)
 }
 
-async fn switch(both: &Both, name: &str, enabled: bool) -> Result<u8> {
-    let known = both.known(name).await?;
-    both.schedules.set(name, &known.times, enabled).await?;
-    Ok(exit::DONE)
+async fn switch(context: &Context, args: &NamedArgs, enabled: bool) -> Result<u8> {
+    let both = Both::said(context, &args.place).await?;
+    let known = both.schedules.get(&args.name).await?;
+    let known = known.ok_or_else(|| no_schedule(&args.name))?;
+    let set = both.schedules.set(&args.name, &known.times, enabled);
+    set.await.map(|()| exit::DONE)
 }
 
-async fn list(context: &Context, both: &Both) -> Result<u8> {
+async fn list(context: &Context, place: &StackArgs) -> Result<u8> {
+    let both = Both::said(context, place).await?;
     let mut lines = context.lines();
     for row in both.control().schedules().await? {
         let found = both.schedules.get(&row.name).await?;

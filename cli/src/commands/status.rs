@@ -54,14 +54,7 @@ fn status(info: &TransferInfo) -> &'static str {
 }
 
 fn sides(info: &TransferInfo) -> String {
-    let spec = &info.row.spec;
-    let targets: Vec<_> = spec
-        .destinations
-        .iter()
-        .map(|side| side.location.to_string())
-        .collect();
-    let text = format!("{} -> {}", spec.source.location, targets.join(", "));
-    text::printable(&text).into_owned()
+    text::sides(&info.row.spec.source, &info.row.spec.destinations)
 }
 
 fn line(lines: &mut Lines, info: &TransferInfo) {

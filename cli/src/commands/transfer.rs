@@ -25,16 +25,12 @@ pub(crate) async fn request(
     config: &Config,
     request: CopyRequest,
 ) -> Result<u8> {
-    match config.stack().filter(|_| !what.dry_run) {
-        Some(place) => {
-            return deployment::request(context, how, config, &place, request).await;
-        }
-        None => {
-            if let Some(flag) = how.submit.needs_stack() {
-                let message = format!("{flag} is about a deployment, and none is named");
-                return Err(Error::invalid(message).hint("say --stack NAME, or set `stack`"));
-            }
-        }
+    if let Some(place) = config.stack().filter(|_| !what.dry_run) {
+        return deployment::request(context, how, config, &place, request).await;
+    }
+    if let Some(flag) = how.submit.needs_stack() {
+        let message = format!("{flag} is about a deployment, and none is named");
+        return Err(Error::invalid(message).hint("say --stack NAME, or set `stack`"));
     }
     let yes = config.switch(Name::Autoconfirm);
     let deletes = request.delete.is_some();

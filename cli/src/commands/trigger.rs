@@ -2,10 +2,9 @@
 
 use skyhaul_model::Result;
 use skyhaul_state::control::{ControlState, Rule, no_rule};
-use skyhaul_workflow::Deployed;
 
 use super::deployment;
-use crate::args::{StackArgs, TriggerArgs, TriggerCommand};
+use crate::args::{NamedArgs, StackArgs, TriggerArgs, TriggerCommand};
 use crate::context::Context;
 use crate::exit;
 use crate::output::schema::{Body, Line};
@@ -13,10 +12,6 @@ use crate::output::{Lines, text};
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &TriggerArgs) -> Result<u8> {
-    let open = async |place: &StackArgs| {
-        let config = context.config(place.overrides())?;
-        deployment::said(context, &config).await
-    };
     match &args.command {
         TriggerCommand::Add {
             name,
@@ -41,15 +36,16 @@ pub(crate) async fn run(context: &Context, args: &TriggerArgs) -> Result<u8> {
                 enabled: true,
             };
             rule.check()?;
-            let deployed = deployment::said(context, &config).await?;
+            let deployed = deployment::said(context, place).await?;
             deployed.control.set_rule(&rule).await?;
             Ok(exit::DONE)
         }
-        TriggerCommand::List { place } => list(context, &open(place).await?).await,
-        TriggerCommand::Pause { name, place } => switch(&open(place).await?, name, false).await,
-        TriggerCommand::Resume { name, place } => switch(&open(place).await?, name, true).await,
-        TriggerCommand::Remove { name, place } => {
-            open(place).await?.control.drop_rule(name).await?;
+        TriggerCommand::List { place } => list(context, place).await,
+        TriggerCommand::Pause(args) => switch(context, args, false).await,
+        TriggerCommand::Resume(args) => switch(context, args, true).await,
+        TriggerCommand::Remove(args) => {
+            let deployed = deployment::said(context, &args.place).await?;
+            deployed.control.drop_rule(&args.name).await?;
             Ok(exit::DONE)
         }
     }
@@ -61,13 +57,15 @@ async fn known(control: &dyn ControlState, name: &str) -> Result<Rule> {
     found.ok_or_else(|| no_rule(name))
 }
 
-async fn switch(deployed: &Deployed, name: &str, enabled: bool) -> Result<u8> {
-    let rule = known(&*deployed.control, name).await?;
+async fn switch(context: &Context, args: &NamedArgs, enabled: bool) -> Result<u8> {
+    let deployed = deployment::said(context, &args.place).await?;
+    let rule = known(&*deployed.control, &args.name).await?;
     deployed.control.set_rule(&Rule { enabled, ..rule }).await?;
     Ok(exit::DONE)
 }
 
-async fn list(context: &Context, deployed: &Deployed) -> Result<u8> {
+async fn list(context: &Context, place: &StackArgs) -> Result<u8> {
+    let deployed = deployment::said(context, place).await?;
     let mut lines = context.lines();
     for rule in deployed.control.rules().await? {
         if context.global.json {
@@ -80,13 +78,10 @@ async fn list(context: &Context, deployed: &Deployed) -> Result<u8> {
 }
 
 fn line(lines: &mut Lines, rule: &Rule) {
-    let destinations = rule.destinations.iter();
-    let targets: Vec<_> = destinations.map(|side| side.location.to_string()).collect();
-    let sides = format!("{} -> {}", rule.source.location, targets.join(", "));
     lines.line(format_args!(
         "{}  {}{}{}",
         rule.name,
-        text::printable(&sides),
+        text::sides(&rule.source, &rule.destinations),
         if rule.deletes { ", deletes" } else { "" },
         if rule.enabled { "" } else { ", paused" },
     ));

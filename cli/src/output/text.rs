@@ -5,6 +5,7 @@ use std::path::Path;
 use bytesize::ByteSize;
 use jiff::Timestamp;
 use skyhaul_model::outcome::{Action, Outcome};
+use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Location, Scheme};
 use skyhaul_state::Progress;
 
@@ -34,6 +35,16 @@ pub(crate) fn objects(count: u64) -> String {
     } else {
         format!("{count} objects")
     }
+}
+
+/// `FROM -> TO`, or several.
+pub(crate) fn sides(source: &Endpoint, destinations: &[Endpoint]) -> String {
+    let targets: Vec<_> = destinations
+        .iter()
+        .map(|side| side.location.to_string())
+        .collect();
+    let sides = format!("{} -> {}", source.location, targets.join(", "));
+    printable(&sides).into_owned()
 }
 
 /// Bytes done of bytes to copy.

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result, Side};
 
 /// A checksum algorithm that at least one store can verify natively.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,6 +131,22 @@ impl Checksum {
             Error::invalid(format!("`{text}` is not a {algorithm} checksum")).cause(error)
         })?;
         Self::new(algorithm, bytes)
+    }
+
+    /// Whether what was read is what its source keeps: true only if there was something to compare. `Corrupt` of
+    /// the source if it is not.
+    pub fn compare_kept(read: Option<&Self>, kept: Option<&Self>) -> Result<bool> {
+        match (read, kept) {
+            (Some(read), Some(kept)) if read.algorithm == kept.algorithm => {
+                if read == kept {
+                    return Ok(true);
+                }
+                let message =
+                    format!("the bytes read have checksum {read}, the source keeps {kept}");
+                Err(Error::new(Side::Source, ErrorKind::Corrupt, message))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// A CRC from its integer value.

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::attributes::AttributePolicy;
 use crate::checksum::Algorithm;
 use crate::compare::{Compare, IfExists};
+use crate::error::{Error, Result};
 use crate::filter::FilterSpec;
 use crate::guard::DeletePolicy;
 use crate::keymap::{KeyMap, Rename};
-use crate::location::Location;
+use crate::location::{Location, Scheme};
 use crate::parts::PartPolicy;
 
 /// How one side is reached. Credentials are never here: they come from the named profile or the
@@ -39,6 +40,21 @@ pub struct Endpoint {
     /// How to get there.
     #[serde(default)]
     pub connection: Connection,
+}
+
+impl Endpoint {
+    /// Refuses (`Invalid`) what only the machine of who asks can reach: for what is carried out elsewhere.
+    pub fn check_remote(&self) -> Result<()> {
+        let refused =
+            |message: &str| Err(Error::invalid(message).object(self.location.to_string()));
+        if self.location.scheme == Scheme::Local {
+            return refused("a control plane cannot reach files of this machine");
+        }
+        if self.connection.profile.is_some() {
+            return refused("a control plane knows no profiles of this machine");
+        }
+        Ok(())
+    }
 }
 
 /// Server-side encryption to ask for on writes to S3.

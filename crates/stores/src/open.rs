@@ -1,7 +1,7 @@
 //! Opening stores from endpoints.
 
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use futures::future::try_join_all;
@@ -14,7 +14,7 @@ use skyhaul_model::spec::{Durability, Encryption, Endpoint};
 use skyhaul_model::{Error, Result, Scheme, Side, TransferId, TransferSpec};
 
 /// How one side is used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Use {
     /// What the service encrypts with.
     pub encryption: Option<Encryption>,
@@ -41,6 +41,45 @@ pub struct Ambient;
 impl Opens for Ambient {
     async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
         store(endpoint, side, with).await
+    }
+}
+
+/// A store, and as what it was opened.
+type Opened = (Endpoint, Side, Use, Arc<dyn Store>);
+
+/// What was opened once, for who opens the same again and again: it costs requests to find credentials and regions.
+#[derive(Debug)]
+pub struct Kept<O> {
+    opens: O,
+    opened: Mutex<Vec<Opened>>,
+}
+
+impl<O> Kept<O> {
+    /// Opens what it has not opened yet by `opens`.
+    pub const fn new(opens: O) -> Self {
+        Self {
+            opens,
+            opened: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl<O: Opens> Opens for Kept<O> {
+    async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+        let same = |(known, on, used, _): &&Opened| (known, *on, used) == (endpoint, side, &with);
+        if let Some((.., opened)) = self.all().iter().find(same) {
+            return Ok(Arc::clone(opened));
+        }
+        // Two that open the same at once both may.
+        let opened = self.opens.open(endpoint, side, with.clone()).await?;
+        let new = (endpoint.clone(), side, with, Arc::clone(&opened));
+        self.all().push(new);
+        Ok(opened)
     }
 }
 
@@ -142,4 +181,52 @@ pub async fn both(
     id: &TransferId,
 ) -> Result<(Arc<dyn Store>, Arc<dyn Store>)> {
     futures::try_join!(source(opens, spec, id), destinations(opens, spec, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use skyhaul_model::Location;
+    use skyhaul_model::spec::Connection;
+
+    use super::*;
+
+    /// Counts what is opened.
+    #[derive(Debug, Default)]
+    struct Counted(AtomicU32);
+
+    #[async_trait]
+    impl Opens for Counted {
+        async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            store(endpoint, side, with).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_opened_once_for_each_side_and_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| Endpoint {
+            location: Location::local(&dir.path().join(name)).unwrap(),
+            connection: Connection::default(),
+        };
+        let kept = Kept::new(Counted::default());
+        for _ in 0..2 {
+            for (place, side) in [
+                (at("a"), Side::Source),
+                (at("b"), Side::Source),
+                (at("a"), Side::Destination),
+            ] {
+                let opened = kept.open(&place, side, Use::default()).await.unwrap();
+                assert_eq!(opened.side(), side);
+            }
+        }
+        let links = Use {
+            follow_symlinks: true,
+            ..Use::default()
+        };
+        kept.open(&at("a"), Side::Source, links).await.unwrap();
+        assert_eq!(kept.opens.0.load(Ordering::Relaxed), 4);
+    }
 }

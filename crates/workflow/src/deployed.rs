@@ -166,6 +166,16 @@ impl Deployed {
         Ok(all)
     }
 
+    /// What whoever submitted is told first.
+    #[must_use]
+    pub fn submitted(&self, submission: &Submission) -> Event {
+        Event::Submitted {
+            transfer: submission.transfer.clone(),
+            attempt: submission.attempt,
+            stack: self.stack.clone(),
+        }
+    }
+
     /// Tells how an attempt goes on until it has ended, looking every so often. Asking to stop ends the looking,
     /// and nothing else.
     pub async fn follow(
@@ -176,17 +186,14 @@ impl Deployed {
         cancel: &CancellationToken,
     ) -> Result<Summary> {
         let (id, began) = (&submission.transfer, Instant::now());
-        events(Event::Submitted {
-            transfer: id.clone(),
-            attempt: submission.attempt,
-            stack: self.stack.clone(),
-        });
+        events(self.submitted(submission));
         loop {
             let standing = self.standing(id).await?;
-            let written = match &standing.row {
-                Some(_) => drive::bytes_so_far(&*self.state, id).await?,
+            let under_way = match &standing.row {
+                Some(_) => drive::bytes_under_way(&*self.state, id).await?,
                 None => 0,
             };
+            let written = standing.progress.done.bytes + under_way;
             let numbers = ProgressEvent {
                 elapsed_s: began.elapsed().as_secs_f64(),
                 ..ProgressEvent::of(&standing.progress, written)

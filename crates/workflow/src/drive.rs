@@ -261,8 +261,13 @@ fn drain(
 /// Bytes that are at the destination already: of objects that ended and of parts that were
 /// recorded.
 pub(crate) async fn bytes_so_far(state: &dyn TransferState, id: &TransferId) -> Result<u64> {
-    let mut bytes = state.progress(id).await?.done.bytes;
-    let mut after = None;
+    let done = state.progress(id).await?.done.bytes;
+    Ok(done + bytes_under_way(state, id).await?)
+}
+
+/// Bytes of parts that are recorded, of uploads that are still open.
+pub(crate) async fn bytes_under_way(state: &dyn TransferState, id: &TransferId) -> Result<u64> {
+    let (mut bytes, mut after) = (0, None);
     loop {
         let open = [UploadStatus::Open];
         let rows = state.uploads(id, &open, after.as_ref(), 256).await?;

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use skyhaul_gateway::Compress;
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::machine::{DataplaneId, Market};
-use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Error, ErrorKind, Result, Scheme};
+use skyhaul_model::{Error, ErrorKind, Result};
 
 use crate::request::CopyRequest;
 
@@ -97,7 +96,7 @@ impl Order {
     fn check(&self) -> Result<()> {
         let request = &self.request;
         for endpoint in std::iter::once(&request.source).chain(&request.destinations) {
-            check_endpoint(endpoint)?;
+            endpoint.check_remote()?;
         }
         if self.fleet.per_region == 0 || self.fleet.instance_types.is_empty() {
             let message =
@@ -106,16 +105,4 @@ impl Order {
         }
         Ok(())
     }
-}
-
-fn check_endpoint(endpoint: &Endpoint) -> Result<()> {
-    let location = &endpoint.location;
-    let refused = |message: &str| Err(Error::invalid(message).object(location.to_string()));
-    if location.scheme == Scheme::Local {
-        return refused("a control plane cannot reach files of this machine");
-    }
-    if endpoint.connection.profile.is_some() {
-        return refused("a control plane knows no profiles of this machine");
-    }
-    Ok(())
 }

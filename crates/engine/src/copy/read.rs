@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, Hasher, ObjectInfo, Pin, Result, Side};
+use skyhaul_model::{Algorithm, Checksum, Hasher, ObjectInfo, Pin, Result};
 use skyhaul_stores::Payload;
 
 use super::steady::Steady;
@@ -102,19 +102,6 @@ pub(crate) fn compare(
     read: Option<&Checksum>,
     kept: Option<&Checksum>,
 ) -> Result<bool> {
-    match (read, kept) {
-        (Some(read), Some(kept)) if read.algorithm == kept.algorithm => {
-            if read == kept {
-                Ok(true)
-            } else {
-                Err(Error::new(
-                    Side::Source,
-                    ErrorKind::Corrupt,
-                    format!("the bytes read have checksum {read}, the source keeps {kept}"),
-                )
-                .object(engine.source.uri(key)))
-            }
-        }
-        _ => Ok(false),
-    }
+    let compared = Checksum::compare_kept(read, kept);
+    compared.map_err(|error| error.object(engine.source.uri(key)))
 }

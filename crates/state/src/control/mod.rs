@@ -162,6 +162,16 @@ pub fn no_submission(transfer: &TransferId) -> Error {
         .hint("`skyhaul status --stack` lists them")
 }
 
+/// Refuses (`Invalid`) what is no plain name of `what`.
+pub(crate) fn check_name(name: &str, what: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.is_empty() && name.len() <= 40 && name.bytes().all(plain) {
+        return Ok(());
+    }
+    let message = format!("`{}` is no name of {what}", name.escape_debug());
+    Err(Error::invalid(message).hint("up to 40 letters, digits, hyphens, underscores and points"))
+}
+
 /// The error of a rule that is not there.
 #[must_use]
 pub fn no_rule(name: &str) -> Error {

@@ -5,6 +5,8 @@ use skyhaul_model::filter::FilterSpec;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, Result, Scheme};
 
+use super::check_name;
+
 /// See the module documentation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
@@ -28,12 +30,7 @@ impl Rule {
     /// Refuses (`Invalid`) names that are not plain, places that are no folders of buckets, and a rule without
     /// destinations.
     pub fn check(&self) -> Result<()> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if self.name.is_empty() || self.name.len() > 40 || !self.name.bytes().all(plain) {
-            let message = format!("`{}` is no name of a rule", self.name.escape_debug());
-            return Err(Error::invalid(message)
-                .hint("up to 40 letters, digits, hyphens, underscores and points"));
-        }
+        check_name(&self.name, "a rule")?;
         if self.destinations.is_empty() {
             return Err(Error::invalid("a rule needs a destination").object(&*self.name));
         }
@@ -46,9 +43,7 @@ impl Rule {
             if !location.is_folder() {
                 return refused("a rule is about a whole bucket or a prefix that ends in a slash");
             }
-            if place.connection.profile.is_some() {
-                return refused("a control plane knows no profiles of this machine");
-            }
+            place.check_remote()?;
         }
         if self.destinations.contains(&self.source) {
             return Err(Error::invalid("a rule cannot copy to where it copies from")

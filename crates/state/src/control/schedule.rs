@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 
+use super::check_name;
+
 /// What becomes of a time that comes while the last run goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,12 +58,7 @@ impl Schedule {
         overlap: Overlap,
     ) -> Result<Self> {
         let name = name.into();
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-        if name.is_empty() || name.len() > 40 || !name.bytes().all(plain) {
-            let message = format!("`{}` is no name of a schedule", name.escape_debug());
-            return Err(Error::invalid(message)
-                .hint("up to 40 letters, digits, hyphens, underscores and points"));
-        }
+        check_name(&name, "a schedule")?;
         Ok(Self {
             name,
             order: order.into(),

@@ -192,6 +192,11 @@ impl<'a> Run<'a> {
         }
     }
 
+    fn violation(&self, step: u32, what: String) -> Violation {
+        let seed = self.seed;
+        Violation { seed, step, what }
+    }
+
     /// Makes a call of the backend and of the model, perhaps twice, as if the first reply had been lost. What
     /// it gave last.
     async fn call<T: PartialEq + Debug>(
@@ -205,10 +210,9 @@ impl<'a> Run<'a> {
         loop {
             let handle = dice.pick(self.handles);
             let (expected, found) = (call(&self.model).await, call(&**handle).await);
-            let result = same(&expected, &found).ok_or_else(|| Violation {
-                seed: self.seed,
-                step,
-                what: format!("{name} {words:?}: expected {expected:?}, found {found:?}"),
+            let result = same(&expected, &found).ok_or_else(|| {
+                let what = format!("{name} {words:?}: expected {expected:?}, found {found:?}");
+                self.violation(step, what)
             })?;
             *self.results.entry((name, result)).or_default() += 1;
             times -= 1;
@@ -299,11 +303,7 @@ pub async fn submissions(
         let order = *dice.pick(&["{}", "{}", "{}", "[]"]);
         let submitted = Timestamp::from_second(step.into()).unwrap_or_default();
         let new = Submission::new(transfer.clone(), order, "suite", submitted);
-        let new = new.map_err(|error| Violation {
-            seed,
-            step,
-            what: error.to_string(),
-        })?;
+        let new = new.map_err(|error| run.violation(step, error.to_string()))?;
         let of = attempt + dice.below(2) as u32;
         let change = match dice.below(9) {
             0 => SubmissionChange::Begin(of),
@@ -344,11 +344,7 @@ pub async fn schedules(
         let overlap = *dice.pick(&[Overlap::Refuse, Overlap::Queue]);
         let order = *dice.pick(&["{}", "[]"]);
         let new = Schedule::new(name, order, "suite", overlap);
-        let new = new.map_err(|error| Violation {
-            seed,
-            step,
-            what: error.to_string(),
-        })?;
+        let new = new.map_err(|error| run.violation(step, error.to_string()))?;
         let mut a_run = || dice.pick(&runs).clone();
         let (fired, last) = (a_run(), a_run());
         let change = match dice.below(3) {

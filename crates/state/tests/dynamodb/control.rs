@@ -8,6 +8,7 @@ use skyhaul_model::TransferId;
 use skyhaul_model::machine::MachineId;
 use skyhaul_state::DynamoDbControl;
 use skyhaul_state::control::{ControlState, Sightings, Submission};
+use skyhaul_state::suite::Violation;
 use skyhaul_state::suite::control::{
     Seen, dirty_keys, enrolments, race, run, schedules, submissions,
 };
@@ -56,36 +57,18 @@ async fn it_does_what_the_one_in_memory_does() {
     }
 }
 
-#[tokio::test]
-async fn machines_are_assigned_as_in_memory() {
+/// Runs a suite on both emulators, each of which must have given these results.
+async fn passes(
+    suite: impl AsyncFn(&[Arc<dyn ControlState>], u64, u32) -> Result<Seen, Violation>,
+    steps: u32,
+    wanted: &[(&'static str, &str)],
+) {
     let seed = skyhaul_tests::seed();
     for emulator in emulators() {
-        let handles = handles(emulator, 2).await;
-        let results = enrolments(&handles, seed, 300).await;
+        let results = suite(&handles(emulator, 2).await, seed, steps).await;
         let results = results.unwrap_or_else(|violation| panic!("{violation}"));
-        for result in ["ok", "NotFound", "LeaseLost"] {
-            let key = ("change", result.to_owned());
-            assert!(results.contains_key(&key), "never {result}: {results:?}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn what_is_submitted_is_kept_as_in_memory() {
-    let seed = skyhaul_tests::seed();
-    for emulator in emulators() {
-        let handles = handles(emulator, 2).await;
-        let results = submissions(&handles, seed, 400).await;
-        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
-        for (call, result) in [
-            ("submit", "ok"),
-            ("submit", "Invalid"),
-            ("change", "ok"),
-            ("change", "NotFound"),
-            ("change", "LeaseLost"),
-            ("change", "Invalid"),
-        ] {
-            let key = (call, result.to_owned());
+        for (call, result) in wanted {
+            let key = (*call, (*result).to_owned());
             assert!(
                 results.contains_key(&key),
                 "{call} was never {result}: {results:?}"
@@ -95,31 +78,34 @@ async fn what_is_submitted_is_kept_as_in_memory() {
 }
 
 #[tokio::test]
+async fn machines_are_assigned_as_in_memory() {
+    let wanted = ["ok", "NotFound", "LeaseLost"].map(|result| ("change", result));
+    passes(enrolments, 300, &wanted).await;
+}
+
+#[tokio::test]
+async fn what_is_submitted_is_kept_as_in_memory() {
+    let wanted = [
+        ("submit", "ok"),
+        ("submit", "Invalid"),
+        ("change", "ok"),
+        ("change", "NotFound"),
+        ("change", "LeaseLost"),
+        ("change", "Invalid"),
+    ];
+    passes(submissions, 400, &wanted).await;
+}
+
+#[tokio::test]
 async fn schedules_are_kept_as_in_memory() {
-    let seed = skyhaul_tests::seed();
-    for emulator in emulators() {
-        let handles = handles(emulator, 2).await;
-        let results = schedules(&handles, seed, 300).await;
-        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
-        for result in ["ok", "NotFound", "LeaseLost"] {
-            let key = ("change", result.to_owned());
-            assert!(results.contains_key(&key), "never {result}: {results:?}");
-        }
-    }
+    let wanted = ["ok", "NotFound", "LeaseLost"].map(|result| ("change", result));
+    passes(schedules, 300, &wanted).await;
 }
 
 #[tokio::test]
 async fn keys_of_rules_are_kept_as_in_memory() {
-    let seed = skyhaul_tests::seed();
-    for emulator in emulators() {
-        let handles = handles(emulator, 2).await;
-        let results = dirty_keys(&handles, seed, 300).await;
-        let results = results.unwrap_or_else(|violation| panic!("{violation}"));
-        for result in ["ok", "Throttled", "LeaseLost"] {
-            let key = ("change", result.to_owned());
-            assert!(results.contains_key(&key), "never {result}: {results:?}");
-        }
-    }
+    let wanted = ["ok", "Throttled", "LeaseLost"].map(|result| ("change", result));
+    passes(dirty_keys, 300, &wanted).await;
 }
 
 #[tokio::test]

@@ -150,16 +150,7 @@ impl Streaming {
             return Ok(None);
         };
         let checksum = hasher.finish();
-        let kept = self.kept.take();
-        if let Some(kept) = kept.filter(|kept| kept.algorithm == checksum.algorithm)
-            && kept != checksum
-        {
-            return Err(Error::new(
-                Side::Source,
-                ErrorKind::Corrupt,
-                format!("the bytes read have checksum {checksum}, the source keeps {kept}"),
-            ));
-        }
+        Checksum::compare_kept(Some(&checksum), self.kept.as_ref())?;
         let text = format!("{begins}{}", trailer(&checksum));
         self.tell(|told| told.checksum = Some(checksum));
         Ok(Some(text.into()))

@@ -115,7 +115,7 @@ impl Embedded {
         let row = state.transfer(id).await?;
         let active = home.is_active(id);
         let progress = state.progress(id).await?;
-        let bytes = drive::bytes_so_far(&*state, id).await?;
+        let bytes = progress.done.bytes + drive::bytes_under_way(&*state, id).await?;
         let leased = Leased::of(&*state, id).await?;
         let now = Timestamp::now();
         let rows = state.gateways(id).await?;

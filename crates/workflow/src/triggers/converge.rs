@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt as _;
 use skyhaul_model::filter::Decision;
-use skyhaul_model::{Algorithm, Error, ErrorKind, ObjectInfo, Pin, Result};
+use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result};
 use skyhaul_state::control::{DirtyChange, DirtyKey, RuleKey, Written};
 use skyhaul_stores::{Condition, Payload, PutRequest, ReadRequest};
 
@@ -65,10 +65,11 @@ impl Worker<'_> {
     pub(super) async fn look(
         &self,
         open: &Open<'_>,
-        row: &DirtyKey,
+        row: &mut DirtyKey,
         destination: usize,
     ) -> Result<Looked> {
-        let below = &*row.of.key;
+        let below = row.of.key.clone();
+        let below = below.as_str();
         let (from, to) = (&*open.source, &*open.destinations[destination]);
         let key = format!("{}{below}", open.rule.source.location.path);
         let target = open
@@ -76,6 +77,7 @@ impl Worker<'_> {
             .key_at(&open.rule.destinations[destination], below);
         let source = from.stat(&key, &Pin::default(), false).await?;
         let there = to.stat(&target, &Pin::default(), false).await?;
+        let is_gone = source.is_none();
         let source = source.filter(|source| {
             let decision = open.filters.decide(below, source.size, source.mtime);
             decision == Decision::Take
@@ -93,12 +95,9 @@ impl Worker<'_> {
         match (source, there) {
             (None, None) => Ok(Looked::Alike),
             (None, Some(there)) => {
-                let left = from.stat(&key, &Pin::default(), false).await?.is_some();
                 // What is left out is left alone, and so is what was made at the other side of a mirror.
-                if left
-                    || !open.rule.deletes
-                    || !self.is_ours(open, row, destination, &there).await?
-                {
+                let goes = is_gone && open.rule.deletes;
+                if !goes || !self.is_ours(open, row, destination, &there).await? {
                     return Ok(Looked::Alike);
                 }
                 for outcome in to.delete(std::slice::from_ref(&target)).await {
@@ -136,7 +135,7 @@ impl Worker<'_> {
     async fn copy(
         &self,
         open: &Open<'_>,
-        row: &DirtyKey,
+        row: &mut DirtyKey,
         (key, target, destination): (&str, &str, usize),
         source: ObjectInfo,
         there: Option<ObjectInfo>,
@@ -170,13 +169,8 @@ impl Worker<'_> {
             Some(there) => Condition::Is(there.pin.clone()),
         };
         let checksum = Some(payload.checksum(Algorithm::Crc64Nvme));
-        if let (Some(kept), Some(read)) = (&info.checksum, &checksum)
-            && kept.algorithm == read.algorithm
-            && kept != read
-        {
-            let message = format!("the bytes read have checksum {read}, the source keeps {kept}");
-            return Err(Error::new(from.side(), ErrorKind::Corrupt, message).object(from.uri(key)));
-        }
+        Checksum::compare_kept(checksum.as_ref(), info.checksum.as_ref())
+            .map_err(|error| error.object(from.uri(key)))?;
         let put = PutRequest {
             payload,
             attributes: info.attributes,
@@ -200,7 +194,7 @@ impl Worker<'_> {
     /// Notes what a destination has now.
     pub(super) async fn wrote(
         &self,
-        row: &DirtyKey,
+        row: &mut DirtyKey,
         destination: usize,
         what: Option<Written>,
     ) -> Result<()> {
@@ -209,8 +203,7 @@ impl Worker<'_> {
             destination: destination as u32,
             what,
         };
-        let control = &*self.deployed.control;
-        control.change_dirty(&row.of, &wrote).await.map(drop)
+        self.note(row, wrote).await
     }
 
     /// Whether a destination has what the source has: it holds the same, or one was made of the other, in whichever

@@ -26,13 +26,13 @@ impl Worker<'_> {
     /// made is noted.
     pub(super) async fn carries(
         &self,
-        row: &DirtyKey,
+        row: &mut DirtyKey,
         destination: usize,
         source: Option<&ObjectInfo>,
         there: Option<&ObjectInfo>,
     ) -> Result<bool> {
         let at = destination as u32;
-        let Some(carried) = row.transfers.get(&at) else {
+        let Some(carried) = row.transfers.get(&at).cloned() else {
             return Ok(false);
         };
         let control = &*self.deployed.control;
@@ -58,7 +58,7 @@ impl Worker<'_> {
             destination: at,
             transfer: None,
         };
-        control.change_dirty(&row.of, &forget).await?;
+        self.note(row, forget).await?;
         Ok(false)
     }
 
@@ -66,7 +66,7 @@ impl Worker<'_> {
     pub(super) async fn hand(
         &self,
         open: &Open<'_>,
-        row: &DirtyKey,
+        row: &mut DirtyKey,
         destination: usize,
         source: &ObjectInfo,
     ) -> Result<Looked> {
@@ -104,7 +104,7 @@ impl Worker<'_> {
                 source: source.pin.etag.clone().unwrap_or_default(),
             }),
         };
-        control.change_dirty(&row.of, &hands).await?;
+        self.note(row, hands).await?;
         let new = Submission::new(run, order, format!("{OWNER}{of}"), Timestamp::now())?;
         let submitted = match control.submission(&new.transfer).await? {
             Some(known) => self.deployed.submit(&known).await?,

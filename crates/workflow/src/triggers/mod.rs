@@ -20,6 +20,8 @@ use tokio::time::Instant;
 
 use crate::deployed::Deployed;
 
+use converge::Looked;
+
 pub use converge::LARGE;
 pub use event::{Happened, happened};
 pub use large::carried_for;
@@ -43,15 +45,6 @@ pub struct Worker<'a> {
     pub holder: HolderId,
     /// How long it holds a key before another may: [`LEASE`].
     pub lease: SignedDuration,
-}
-
-/// How the work on a key ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Converged {
-    /// The destinations are like the source, or were made so by another.
-    Settled,
-    /// A transfer goes on that copies it: its end is told of by itself.
-    Carried,
 }
 
 /// A rule whose stores are open.
@@ -146,7 +139,7 @@ impl Worker<'_> {
             };
             let fence = row.fence;
             match self.work(&open, row, until).await {
-                Ok(Converged::Settled | Converged::Carried) => return Ok(()),
+                Ok(()) => return Ok(()),
                 // Another has it, and looks at what is there once more before it lets go.
                 Err(error) if error.kind == ErrorKind::LeaseLost => {}
                 Err(error) => {
@@ -180,31 +173,28 @@ impl Worker<'_> {
         }
     }
 
-    async fn work(&self, open: &Open<'_>, row: DirtyKey, until: Instant) -> Result<Converged> {
-        let (control, of, fence) = (&*self.deployed.control, row.of.clone(), row.fence);
-        let mut row = row;
+    /// Looks until the destinations are like the source, or a transfer goes on that copies it: its end is told of by
+    /// itself.
+    async fn work(&self, open: &Open<'_>, mut row: DirtyKey, until: Instant) -> Result<()> {
+        let fence = row.fence;
         for _ in 0..LOOKS {
             let marks = row.marks;
-            let mut looked = converge::Looked::Alike;
+            let mut looked = Looked::Alike;
             for destination in 0..open.destinations.len() {
-                let step = self.look(open, &row, destination);
-                looked = looked.and(step.await?);
-                row = control.dirty(&of).await?;
+                looked = looked.and(self.look(open, &mut row, destination).await?);
             }
             match looked {
-                converge::Looked::Alike => {
-                    let settle = DirtyChange::Settle { fence, marks };
-                    row = control.change_dirty(&of, &settle).await?;
+                Looked::Alike => {
+                    self.note(&mut row, DirtyChange::Settle { fence, marks })
+                        .await?;
                     if !row.is_dirty() {
-                        return Ok(Converged::Settled);
+                        return Ok(());
                     }
                 }
-                converge::Looked::Carried => {
-                    let leave = DirtyChange::Leave { fence };
-                    control.change_dirty(&of, &leave).await?;
-                    return Ok(Converged::Carried);
+                Looked::Carried => {
+                    return self.note(&mut row, DirtyChange::Leave { fence }).await;
                 }
-                converge::Looked::Changed => {}
+                Looked::Changed => {}
             }
             if Instant::now() >= until {
                 break;
@@ -212,5 +202,12 @@ impl Worker<'_> {
         }
         let message = "the object changes faster than it can be copied";
         Err(Error::control(ErrorKind::Timeout, message))
+    }
+
+    /// Makes a change of a key's row, which is as it is afterwards.
+    async fn note(&self, row: &mut DirtyKey, change: DirtyChange) -> Result<()> {
+        let control = &*self.deployed.control;
+        *row = control.change_dirty(&row.of, &change).await?;
+        Ok(())
     }
 }

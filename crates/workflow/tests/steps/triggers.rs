@@ -1,21 +1,15 @@
 //! Destinations become like their source, in whichever order events come and whoever pauses where.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_model::filter::FilterSpec;
-use skyhaul_model::spec::{Connection, Endpoint};
-use skyhaul_model::{HolderId, Result, Side};
+use skyhaul_model::{HolderId, Result};
 use skyhaul_state::SqliteState;
 use skyhaul_state::control::{ControlState, MemoryControl, Rule, RuleKey, Stage, SubmissionChange};
-use skyhaul_stores::Store;
-use skyhaul_stores::open::{Opens, Use};
-use skyhaul_stores::s3::{Credentials, S3Options, S3Store};
 use skyhaul_tests::fault::{Fault, FaultProxy, Gate, Op, Plan, Rule as Faulty};
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use skyhaul_tests::servers;
@@ -25,51 +19,13 @@ use skyhaul_workflow::triggers::{Happened, LARGE, Worker, carried_for};
 use tokio::time::Instant;
 
 use super::deployed::Begun;
-use super::world::at;
+use super::world::{Keys, at, endpoint};
 
 /// Keys: few, so that events meet.
 const KEYS: u64 = 8;
 
 /// Who works on events at the same time.
 const WORKERS: usize = 6;
-
-/// Opens buckets with the credentials of their server.
-#[derive(Debug, Default)]
-struct Keys {
-    known: Vec<servers::Endpoint>,
-    opened: Mutex<BTreeMap<String, Arc<dyn Store>>>,
-}
-
-#[async_trait]
-impl Opens for Keys {
-    async fn open(&self, endpoint: &Endpoint, side: Side, _: Use) -> Result<Arc<dyn Store>> {
-        let name = format!("{endpoint:?} {side}");
-        if let Some(opened) = self.opened.lock().unwrap().get(&name) {
-            return Ok(Arc::clone(opened));
-        }
-        let url = endpoint.connection.endpoint_url.as_deref();
-        let server = self
-            .known
-            .iter()
-            .find(|one| Some(&*one.url) == url)
-            .unwrap();
-        let options = S3Options {
-            credentials: Some(Credentials {
-                access_key_id: server.access_key.clone(),
-                secret_access_key: server.secret_key.clone(),
-                session_token: None,
-            }),
-            ..S3Options::default()
-        };
-        let opened = S3Store::open(&endpoint.location, &endpoint.connection, side, options).await?;
-        let opened: Arc<dyn Store> = Arc::new(opened);
-        self.opened
-            .lock()
-            .unwrap()
-            .insert(name, Arc::clone(&opened));
-        Ok(opened)
-    }
-}
 
 /// Two buckets, and rules between them.
 struct Mirror {
@@ -80,17 +36,6 @@ struct Mirror {
     deployed: Deployed,
     control: Arc<MemoryControl>,
     _dir: tempfile::TempDir,
-}
-
-fn place(bucket: &Bucket, server: &servers::Endpoint) -> Endpoint {
-    Endpoint {
-        location: bucket.uri("").parse().unwrap(),
-        connection: Connection {
-            endpoint_url: Some(server.url.clone()),
-            region: Some(server.region.clone()),
-            ..Connection::default()
-        },
-    }
 }
 
 /// Runs a test between two buckets; `back`: both copy to each other. Proxies have a runtime of their own.
@@ -125,7 +70,7 @@ impl Mirror {
             .iter()
             .map(|proxy| proxy.endpoint().clone())
             .collect();
-        let sides = [place(&one, &known[0]), place(&other, &known[1])];
+        let sides = [endpoint(&one, &known[0]), endpoint(&other, &known[1])];
         for (name, from, to) in [("there", 0, 1), ("back", 1, 0)] {
             if name == "back" && !back {
                 continue;
@@ -145,10 +90,7 @@ impl Mirror {
             one,
             other,
             proxies,
-            keys: Keys {
-                known,
-                ..Keys::default()
-            },
+            keys: Keys(known),
             deployed,
             control,
             _dir: dir,

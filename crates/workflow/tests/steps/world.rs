@@ -53,9 +53,9 @@ impl Guard for Trouble {
     }
 }
 
-/// Opens a bucket with the credentials of its server, once for all worlds of a test.
+/// Opens buckets with the credentials of their servers, once for all worlds of a test.
 #[derive(Debug)]
-struct Keys;
+pub(crate) struct Keys(pub(crate) Vec<servers::Endpoint>);
 
 static OPENED: Mutex<BTreeMap<String, Arc<dyn Store>>> = Mutex::new(BTreeMap::new());
 
@@ -66,10 +66,8 @@ impl Opens for Keys {
         if let Some(opened) = OPENED.lock().unwrap().get(&name) {
             return Ok(Arc::clone(opened));
         }
-        let servers = servers::servers();
-        let known = [&servers.src, &servers.odd];
         let url = endpoint.connection.endpoint_url.as_deref();
-        let server = known.into_iter().find(|one| Some(&*one.url) == url);
+        let server = self.0.iter().find(|one| Some(&*one.url) == url);
         let options = S3Options {
             credentials: server.map(|server| Credentials {
                 access_key_id: server.access_key.clone(),
@@ -151,7 +149,7 @@ pub(crate) fn at(minute: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + 60 * minute).unwrap()
 }
 
-fn endpoint(bucket: &Bucket, server: &servers::Endpoint) -> Endpoint {
+pub(crate) fn endpoint(bucket: &Bucket, server: &servers::Endpoint) -> Endpoint {
     Endpoint {
         location: bucket.uri("").parse().unwrap(),
         connection: Connection {
@@ -206,6 +204,8 @@ impl World {
 
     /// The same with buckets that are there.
     pub(crate) async fn between(kind: Kind, from: Bucket, to: Bucket, fleet: FleetOrder) -> Self {
+        let servers = servers::servers();
+        let known = vec![servers.src.clone(), servers.odd.clone()];
         let dir = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let machines = Arc::new(Simulated::new(faults.clone()));
@@ -229,7 +229,7 @@ impl World {
                 endpoint_url: None,
             },
             control: Arc::clone(&control) as Arc<dyn ControlState>,
-            opens: Arc::new(Keys),
+            opens: Arc::new(Keys(known)),
             staging: Endpoint {
                 location: Location::local(&dir.path().join("staging")).unwrap(),
                 connection: Connection::default(),
