@@ -239,6 +239,9 @@ pub struct Part {
     pub size: u64,
 }
 
+/// Size and SHA-256 of objects by key.
+pub type Digests = BTreeMap<String, (u64, String)>;
+
 /// A bucket seen by the oracle.
 #[derive(Clone, Debug)]
 pub struct Bucket {
@@ -312,13 +315,20 @@ impl Bucket {
 
     /// Size and digest of every object under `prefix`.
     #[must_use]
-    pub fn digests(&self, prefix: &str) -> BTreeMap<String, (u64, String)> {
+    pub fn digests(&self, prefix: &str) -> Digests {
+        self.try_digests(prefix)
+            .unwrap_or_else(|error| panic!("digests of {}: {error}", self.name))
+    }
+
+    /// As [`Self::digests`], of a bucket that somebody still writes to: an object that is deleted
+    /// between the listing and its reading is an error.
+    pub fn try_digests(&self, prefix: &str) -> Result<Digests, OracleError> {
         let request = json!({ "prefix": prefix, "tags": false });
-        let objects: Vec<Object> = self.expect("snapshot", request);
-        objects
+        let objects: Vec<Object> = self.ask("snapshot", request)?;
+        Ok(objects
             .into_iter()
             .map(|object| (object.key, (object.size, object.sha256)))
-            .collect()
+            .collect())
     }
 
     /// As [`Self::snapshot`], without what a copy cannot keep: for comparing two buckets.
