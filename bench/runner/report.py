@@ -116,10 +116,11 @@ def render(results: dict) -> str:
         "median of that column. CPU is user + system of the whole process tree. `pinned`: servers "
         "on one core, client on another; `free`: both share all cores. `(!)`: the servers' core was "
         "busy for over 90 % of the time, so the server may be the limit. After each run the number of "
-        "objects and bytes at the target is compared with the data set's. A tool that takes over "
-        f"{rounds.SLOW} times as long as skyhaul runs once in a row; one that takes over "
-        f"{rounds.HOPELESS} times as long (and two minutes) is stopped. Files of local sources "
-        "are in the page cache; the disk is synced before each run.",
+        "objects and bytes at the target is compared with the data set's. A peer whose first run took "
+        f"over {rounds.BEHIND} times the best peer's time and over {rounds.BEHIND} times its CPU runs "
+        f"once; one that takes over {rounds.HOPELESS} times as long as skyhaul (and "
+        f"{rounds.PATIENCE:.0f} s) is stopped. Files of local sources are in the page cache; the disk "
+        "is synced before each run.",
         "",
         "The source has an MD5 as ETag up to 8 MiB and a multipart ETag above, as S3 has after "
         "uploads with default settings, and a CRC64NVME for who asks (memory server).",

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from . import machine, tools
 
-# A tool that takes so many times as long as skyhaul runs once in a row, not in each round: twice
-# more would tell nothing, and take the most of an hour.
-SLOW = 4
-# One that takes so many times as long is stopped, but not before two minutes.
-HOPELESS, PATIENCE = 10, 120.0
+# A peer that took so many times the best peer's time, and also its CPU, runs once in a row, not in
+# each round: it will not be the best one, and twice more would take the most of an hour.
+BEHIND = 1.25
+# One that takes so many times as long as skyhaul is stopped, but not before a minute and a quarter.
+HOPELESS, PATIENCE = 10, 75.0
 
 Run = Callable[[tools.Tool, str, float], dict]
 
@@ -27,6 +27,7 @@ def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
     runners = [t for t in chosen if not options.only or options.only in f"{row['row']}/{t.name}"]
     out: set[str] = set()
     walls: dict[str, float] = {}
+    costs: dict[str, tuple[float, float]] = {}
     for turn in range(options.runs):
         shift = turn % max(1, len(runners))
         for tool in runners[shift:] + runners[:shift]:
@@ -43,9 +44,15 @@ def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
             walls[tool.name] = record.get("wall", 0.0)
             if record["status"] != "ok":
                 out.add(tool.name)
+            elif tool.peer():
+                costs[tool.name] = (record["wall"], record["cpu"])
             yield row | {"run": turn, "tool": tool.name, "peer": tool.peer()} | record
-        slow = SLOW * walls.get("skyhaul", math.inf)
-        out |= {name for name, wall in walls.items() if wall > slow}
+        if costs:
+            best = [BEHIND * min(column) for column in zip(*costs.values(), strict=True)]
+            out |= {name for name, (wall, cpu) in costs.items() if wall > best[0] and cpu > best[1]}
+        if turn == 0 and row["direction"] == "list":
+            # Its time is that of its calls, one after the other: it does not vary.
+            out.add("skyhaul-serial")
 
 
 def pinned_cores(pinning: str, ends: tuple) -> list[int]:
