@@ -2,8 +2,9 @@
 """An account of AWS that is not one, with machines that run, in a network namespace of its own: for tests that
 deploy the template and submit to it.
 
-    cloud.py DIRECTORY
+    cloud.py DIRECTORY [enforced]
 
+With `enforced` everybody may do what their policies say, and no more; who holds the account's own keys may do all.
 Run as root by the Python of the test servers. Makes a namespace with a bridge, to which this machine is connected,
 too, and in it MiniStack (whose functions are processes, whose instances become namespaces by `hypervisor.py`) and two
 S3 servers; prints one line of JSON when all of it serves:
@@ -16,13 +17,26 @@ Then it answers requests, one a line of JSON:
     {"op": "invoke", "function": part of a function's name, "payload": ...}    its reply
     {"op": "fault", "machine": ID, "fault": "crash" or "interrupt"}    see hypervisor.py
     {"op": "events", "bucket": NAME}    the bucket of MiniStack sends its events to EventBridge
+    {"op": "told_again", "stack": NAME, "bucket": NAME, "key": KEY}    an event of an object comes once more
+    {"op": "queued", "stack": NAME}    how many events wait or are worked on, by queue
     {"op": "stop", "execution": ARN}    stops an execution
+    {"op": "trouble", "faults": ...}    asks for faults of the services (ministack/faults.py), and for no others
+    {"op": "troubles"}    how often each has happened since then
+    {"op": "units"}    units that the tables have consumed (ministack/units.py)
+    {"op": "memory", "command": [...]}    starts the benchmarks' S3 server; where it is
+    {"op": "clocks", "seconds": N}    machines that boot from now on have clocks that are wrong by so much
+    {"op": "user", "stack": NAME, "policies": [names of outputs]}    a user who has these policies: its keys
+    {"op": "output", "stack": NAME, "name": NAME}    an output of the deployment
+    {"op": "running", "stack": NAME}    the machines that run: id, address, dataplane
+    {"op": "probe", "machine": ID, "script": PYTHON}    what a program on a machine says
+    {"op": "secrets", "stack": NAME}    the secrets of transfers, unwrapped
     {"op": "grep", "text": TEXT}    where TEXT is, of all that is kept in the account: rows, inputs, outputs, user data
 
 Ends with its stdin; nothing of it survives.
 """
 
 import base64
+import collections
 import json
 import pathlib
 import shutil
@@ -45,6 +59,8 @@ REGION = testbench.REGION
 # Those of functions: the emulated account, by its number.
 KEYS = ("000000000000", "test")
 DEADLINE_S = 60
+AUTH = "true" if sys.argv[2:] == ["enforced"] else "false"
+MEMORY_PORT = 9500
 
 
 def sh(command: str, check: bool = True) -> None:
@@ -84,10 +100,34 @@ class Cloud(Inside, testbench.MiniStack):
         self.port, self.url = 4566, f"http://{ADDRESS}:4566"
         return command
 
+    @property
+    def faults(self) -> pathlib.Path:
+        return self.directory / "faults.json"
+
+    @property
+    def units(self) -> pathlib.Path:
+        return self.directory / "units.json"
+
     def environment(self) -> dict[str, str]:
         own = {"BIND_HOST": "0.0.0.0", "AWS_ACCESS_KEY_ID": KEYS[0],
-               "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+               "AWS_SECRET_ACCESS_KEY": KEYS[1], "FAULTS": str(self.faults),
+               "UNITS": str(self.units), "AUTH": AUTH}
         return super().environment() | own
+
+
+class Memory(Inside, testbench.Server):
+    """An S3 server that makes up what it is asked for and keeps nothing (`bench/`)."""
+
+    kind = "memory"
+
+    def __init__(self, directory: pathlib.Path, command: list[str]) -> None:
+        super().__init__("memory", directory)
+        self.own = command
+        self.access_key, self.secret_key = KEYS
+        self.url = f"http://{ADDRESS}:{MEMORY_PORT}"
+
+    def command(self) -> list[str]:
+        return ["nsenter", f"--net=/run/netns/{NAME}", *self.own, f"--listen=0.0.0.0:{MEMORY_PORT}"]
 
 
 class Hypervisor(testbench.Server):
@@ -99,7 +139,7 @@ class Hypervisor(testbench.Server):
                 self.endpoint_url, "br0", str(self.machines)]
 
     def environment(self) -> dict[str, str]:
-        return {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]}
+        return {"AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1], "AUTH": AUTH}
 
     @property
     def machines(self) -> pathlib.Path:
@@ -115,8 +155,9 @@ class Hypervisor(testbench.Server):
 class Account:
     """What is in the account, as whoever may see all of it sees it."""
 
-    def __init__(self, endpoint: str, machines: pathlib.Path) -> None:
-        self.endpoint, self.machines = endpoint, machines
+    def __init__(self, cloud: Cloud, machines: pathlib.Path, servers: list[testbench.Server]) -> None:
+        self.cloud, self.machines, self.servers = cloud, machines, servers
+        self.endpoint, self.faults = cloud.url, cloud.faults
 
     def client(self, service: str):
         return boto3.client(service, endpoint_url=self.endpoint, region_name=REGION,
@@ -173,8 +214,92 @@ class Account:
         self.client("s3").put_bucket_notification_configuration(
             Bucket=bucket, NotificationConfiguration={"EventBridgeConfiguration": {}})
 
+    def _queues(self, stack: str) -> dict[str, str]:
+        told = self.client("cloudformation").describe_stack_resources(StackName=stack)
+        return {one["LogicalResourceId"]: one["PhysicalResourceId"] for one in told["StackResources"]
+                if one["ResourceType"] == "AWS::SQS::Queue"}
+
+    def told_again(self, stack: str, bucket: str, key: str) -> None:
+        event = {"version": "0", "id": f"{time.time_ns():x}", "source": "aws.s3",
+                 "detail-type": "Object Created",
+                 "detail": {"bucket": {"name": bucket}, "object": {"key": key, "sequencer": "00"}}}
+        self.client("sqs").send_message(QueueUrl=self._queues(stack)["Events"],
+                                        MessageBody=json.dumps(event))
+
+    def queued(self, stack: str) -> dict[str, int]:
+        sqs, names = self.client("sqs"), ["ApproximateNumberOfMessages",
+                                          "ApproximateNumberOfMessagesNotVisible",
+                                          "ApproximateNumberOfMessagesDelayed"]
+        found = {}
+        for name, url in self._queues(stack).items():
+            told = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            found[name] = sum(int(told.get(each, 0)) for each in names)
+        return found
+
     def stop(self, execution: str) -> None:
         self.client("stepfunctions").stop_execution(executionArn=execution)
+
+    def trouble(self, faults: dict) -> None:
+        new = self.faults.with_suffix(".new")
+        new.write_text(json.dumps(faults))
+        self.faults.with_suffix(".log").unlink(missing_ok=True)
+        new.rename(self.faults)
+
+    def troubles(self) -> dict[str, int]:
+        log = self.faults.with_suffix(".log")
+        lines = log.read_text().splitlines() if log.exists() else []
+        return collections.Counter(line.split()[0] for line in lines)
+
+    def units(self) -> dict[str, dict[str, float]]:
+        return json.loads(self.cloud.units.read_text())
+
+    def memory(self, command: list[str]) -> dict[str, str]:
+        server = Memory(self.cloud.directory, command)
+        self.servers.append(server)
+        server.start()
+        deadline = time.monotonic() + DEADLINE_S
+        while not serves(server.url):
+            if time.monotonic() > deadline or server.process.poll() is not None:
+                raise TimeoutError(f"the memory server does not serve: {server.log.read_text()[-2000:]}")
+            time.sleep(0.1)
+        return server.endpoint()
+
+    def clocks(self, seconds: int) -> None:
+        (self.machines / "clocks").write_text(str(seconds))
+
+    def user(self, stack: str, policies: list[str]) -> dict[str, str]:
+        iam, outputs, name = self.client("iam"), self._outputs(stack), f"user-{time.time_ns():x}"
+        iam.create_user(UserName=name)
+        for policy in policies:
+            iam.attach_user_policy(UserName=name, PolicyArn=outputs[policy])
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
+
+    def output(self, stack: str, name: str) -> str:
+        return self._outputs(stack)[name]
+
+    def running(self, stack: str) -> list[dict[str, str]]:
+        return [{"id": one["InstanceId"], "address": one["PrivateIpAddress"],
+                 "dataplane": {tag["Key"]: tag["Value"] for tag in one["Tags"]}["skyhaul:dataplane"]}
+                for one in self._instances(stack) if one["State"]["Name"] == "running"]
+
+    def probe(self, machine: str, script: str) -> str:
+        """Runs a program in a machine's network, with its credentials and nobody else's."""
+        command = ["ip", "netns", "exec", f"vm-{machine[2:10]}", sys.executable, "-c", script]
+        environment = {"PATH": "/usr/sbin:/usr/bin:/bin", "AWS_ENDPOINT_URL": self.endpoint,
+                       "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "HOME": str(self.machines)}
+        return subprocess.run(command, env=environment, text=True, check=True, timeout=60,
+                              capture_output=True).stdout
+
+    def secrets(self, stack: str) -> list[dict]:
+        kms, told = self.client("kms"), []
+        for row in self._rows(self._outputs(stack)["ControlTable"]):
+            if row["pk"]["S"] == "secrets":
+                (wrapped,) = [bytes(value["B"]) for value in row.values() if "B" in value]
+                plain = kms.decrypt(CiphertextBlob=wrapped,
+                                    EncryptionContext={"skyhaul:transfer": row["sk"]["S"]})
+                told.append(json.loads(plain["Plaintext"]))
+        return told
 
     def grep(self, stack: str, text: str) -> list[str]:
         outputs, found = self._outputs(stack), []
@@ -271,7 +396,7 @@ def main() -> int:
         machines.endpoint_url = cloud.url
         servers.append(machines)
         machines.start()
-        account = Account(cloud.url, machines.machines)
+        account = Account(cloud, machines.machines, servers)
         endpoint = {name: server.endpoint() for name, server in (("src", src), ("dst", dst))}
         print(json.dumps({"endpoint": cloud.url, "machines": str(machines.machines), **endpoint}),
               flush=True)

@@ -14,6 +14,7 @@ Faults, by files in DIRECTORY:
 
 - `ID.interrupt`: the notice that a spot instance is to go, and its end SPOT_WARNING seconds later
 - `ID.crash`: all its processes are killed, the emulator still tells that it runs
+- `clocks`: by so many seconds are the clocks of machines wrong that boot from now on (needs libfaketime)
 
 What a machine writes to its console is in `DIRECTORY/ID/console.log`.
 """
@@ -21,6 +22,7 @@ What a machine writes to its console is in `DIRECTORY/ID/console.log`.
 import argparse
 import base64
 import ctypes
+import glob
 import json
 import os
 import pathlib
@@ -69,6 +71,8 @@ table inet groups {{
     }}
 }}
 """
+# What gives a process another time of day; its monotonic clock stays right.
+FAKETIME = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 POWER = "#!/bin/sh\ntouch '{flag}'\nexec sleep infinity\n"
 
 
@@ -108,6 +112,10 @@ class Machine:
         self.user_data = base64.b64decode(self._attribute("userData", "UserData") or "")
         self.at_shutdown = self._attribute("instanceInitiatedShutdownBehavior",
                                            "InstanceInitiatedShutdownBehavior")
+        # Of the role of its profile, where the emulator enforces what roles may.
+        own = {"AccessKeyId": host.access, "SecretAccessKey": host.secret, "Token": ""}
+        told = self._attribute("kernel", "KernelId") if host.enforced else None
+        self.credentials = json.loads(told) if told else own
         self._network()
         self.let_in = None
         self.filter(host.groups())
@@ -161,6 +169,10 @@ class Machine:
         }
         environment |= {name: os.environ[name] for name in ("AWS_ENDPOINT_URL_S3",)
                         if name in os.environ}
+        if seconds := self.host.clocks():
+            (library,) = glob.glob(FAKETIME)
+            private += (f"; export FAKETIME={seconds:+d}s DONT_FAKE_MONOTONIC=1 "
+                        f"FAKETIME_DONT_FAKE_MONOTONIC=1 LD_PRELOAD={library}")
         with (self.directory / "console.log").open("ab") as console:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", self.namespace, "unshare", "--mount", "bash", "-c",
@@ -172,9 +184,8 @@ class Machine:
         instance, role = self.instance, "gateway"
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
         zone = instance["Placement"]["AvailabilityZone"]
-        credentials = {"Code": "Success", "Type": "AWS-HMAC", "AccessKeyId": self.host.access,
-                       "SecretAccessKey": self.host.secret, "Token": "",
-                       "Expiration": later, "LastUpdated": later}
+        credentials = {"Code": "Success", "Type": "AWS-HMAC", "Expiration": later,
+                       "LastUpdated": later, **self.credentials}
         about = {
             "meta-data/instance-id": self.id,
             "meta-data/local-ipv4": self.address,
@@ -256,6 +267,7 @@ class Hypervisor:
 
     def __init__(self, endpoint: str, bridge: str, directory: pathlib.Path, region: str) -> None:
         self.endpoint, self.bridge, self.directory = endpoint, bridge, directory
+        self.enforced = os.environ.get("AUTH") == "true"
         self.access = os.environ.get("AWS_ACCESS_KEY_ID", "test")
         self.secret = os.environ.get("AWS_SECRET_ACCESS_KEY", "test")
         self.ec2 = boto3.client("ec2", endpoint_url=endpoint, region_name=region,
@@ -270,6 +282,11 @@ class Hypervisor:
         return {group["GroupId"]: [rule for permission in group["IpPermissions"]
                                    for rule in let_in(permission)]
                 for page in told for group in page["SecurityGroups"]}
+
+    def clocks(self) -> int:
+        """By how many seconds the clocks of machines that boot now are wrong."""
+        path = self.directory / "clocks"
+        return int(path.read_text()) if path.exists() else 0
 
     def terminate(self, machine: str) -> None:
         self.ec2.terminate_instances(InstanceIds=[machine])

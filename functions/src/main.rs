@@ -6,6 +6,7 @@ mod boot;
 mod environment;
 mod failed;
 mod handler;
+mod metrics;
 mod trigger;
 mod vault;
 

@@ -211,3 +211,37 @@ fn machines_that_are_lost_are_replaced_and_the_waiting_goes_on() {
     assert_eq!(one.asked("provision").len(), 4);
     assert!(one.events < 120, "{} events", one.events);
 }
+
+/// Objects that a function lists in a second at least, beside what it writes of them: a tenth of what it does here.
+const LISTED_A_SECOND: u64 = 10_000;
+/// Seconds of a slice (`functions/src/handler.rs`).
+const SLICE: u64 = 280;
+/// Events that an execution may have at most; the service ends one that has 25,000.
+const MOST_EVENTS: u64 = 15_000;
+
+#[test]
+fn slow_history_of_the_largest_transfer_is_short_enough() {
+    let slices = |count: usize| {
+        let mut slices = vec![json!({ "done": false }); count - 1];
+        slices.push(json!({ "done": true }));
+        json!({ "plan": planned(2), "list": slices, "answers": ["copied"], "teardown": settled(true) })
+    };
+    let mut lost = slices(1);
+    lost["answers"] = json!(["GatewaysLost", "copied"]);
+    let walked = walk(&json!({
+        "one": slices(1), "ten": slices(10), "hundred": slices(100), "lost": lost,
+    }));
+    let events = |name: &str| {
+        assert_eq!(walked[name].status, "SUCCEEDED", "{name}");
+        walked[name].events
+    };
+    let (one, ten, hundred) = (events("one"), events("ten"), events("hundred"));
+    let (slice, repair) = ((hundred - ten) / 90, events("lost") - one);
+    eprintln!("{one}, {ten} and {hundred} events with 1, 10 and 100 slices; {repair} a repair");
+    assert_eq!((ten - one, hundred - one), (9 * slice, 99 * slice));
+    // A billion objects, listed, completed and verified; a hundred repairs. Waiting for days adds nothing.
+    let most = 1_000_000_000_u64.div_ceil(LISTED_A_SECOND * SLICE);
+    let all = one + 3 * most * slice + 100 * repair;
+    eprintln!("{all} events for a billion objects and a hundred repairs");
+    assert!(all < MOST_EVENTS);
+}

@@ -6,7 +6,7 @@
   without a default network name them
 - an instance is in its subnet's zone and network, with a free address of the subnet
 - spot instances say that they are; what an instance does at its own shutdown is kept, and its user data
-- `InsufficientInstanceCapacity` for the types of which there are never any (MISSING)
+- `InsufficientInstanceCapacity` for the types of which there are never any (MISSING), and when asked for
 - a security group that a living instance uses cannot be deleted (`DependencyViolation`)
 - each range of a permission is a rule of its own, added and revoked by itself
 - an inbound rule that is there already is refused (`InvalidPermission.Duplicate`), and so is the end of one
@@ -18,9 +18,12 @@ once, and no quota is ever reached.
 
 import contextvars
 import ipaddress
+import json
 import re
 import threading
 
+import faults
+import iam
 import ministack.services.ec2 as service
 
 # Types that can never be had.
@@ -84,7 +87,8 @@ def run_instances(request: dict):
                 message = "The client token has already been used, and its instance has been terminated."
                 return error("IdempotentInstanceTerminated", message, 400)
             return reply
-        if parameter(request, "InstanceType") in MISSING:
+        kind = parameter(request, "InstanceType")
+        if kind in MISSING or faults.short_of_capacity(kind):
             message = "We currently do not have sufficient capacity in the Availability Zone you requested."
             return error("InsufficientInstanceCapacity", message, 500)
         request = interface(request)
@@ -99,6 +103,7 @@ def run_instances(request: dict):
             {
                 "user_data": parameter(request, "UserData") or "",
                 "shutdown": parameter(request, "InstanceInitiatedShutdownBehavior") or "stop",
+                "profile": parameter(request, "IamInstanceProfile.Arn") or "",
                 "spot": parameter(request, "InstanceMarketOptions.MarketType") == "spot",
                 "public": public != "false",
             }
@@ -154,6 +159,10 @@ def instance_xml(instance: dict) -> str:
 def describe_instance_attribute(request: dict):
     instance = service._instances.get(parameter(request, "InstanceId"))
     remembered = (instance or {}).get("Remembered")
+    if remembered and parameter(request, "Attribute") == "kernel":
+        value = f"<kernel><value>{json.dumps(iam.credentials(instance))}</value></kernel>"
+        body = f"<instanceId>{instance['InstanceId']}</instanceId>{value}"
+        return service._xml(200, "DescribeInstanceAttributeResponse", body)
     kept = {"instanceInitiatedShutdownBehavior": "shutdown", "userData": "user_data"}
     name = parameter(request, "Attribute")
     if remembered and name in kept:

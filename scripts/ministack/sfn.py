@@ -17,6 +17,7 @@ import queue
 import threading
 import time
 
+import faults
 import ministack.services.stepfunctions as service
 
 Failed = service._ExecutionError
@@ -172,6 +173,7 @@ def run_execution(arn):
     found = service._executions.get(arn)
     machine = service._state_machines.get(found["stateMachineArn"]) if found else None
     seconds = json.loads(machine["definition"]).get("TimeoutSeconds") if machine else None
+    seconds = faults.seconds() or seconds
 
     def late():
         if found["status"] == "RUNNING":

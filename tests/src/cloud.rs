@@ -1,6 +1,7 @@
 //! An emulated account whose machines run, with the template deployed onto it by the ordinary command
 //! (`scripts/cloud.py`). Needs root; there is one at a time on a machine.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -53,6 +54,17 @@ pub struct Left {
     pub live: Vec<String>,
 }
 
+/// A machine of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Machine {
+    /// Its identifier.
+    pub id: String,
+    /// Its address.
+    pub address: String,
+    /// The dataplane that it is of.
+    pub dataplane: String,
+}
+
 #[derive(Debug, Deserialize)]
 struct Serves {
     endpoint: String,
@@ -97,11 +109,22 @@ impl Cloud {
     /// Starts it, and deploys with these buckets.
     #[must_use]
     pub fn deployed(buckets: &[&str]) -> Self {
+        Self::started(buckets, false)
+    }
+
+    /// The same, where everybody may do only what their policies say.
+    #[must_use]
+    pub fn enforced(buckets: &[&str]) -> Self {
+        Self::started(buckets, true)
+    }
+
+    fn started(buckets: &[&str], enforced: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         dist(folder.path());
         let mut child = Command::new(crate::python())
             .arg(crate::root().join("scripts/cloud.py"))
             .arg(folder.path().join("cloud"))
+            .args(enforced.then_some("enforced"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -144,6 +167,54 @@ impl Cloud {
         cloud
     }
 
+    /// The same, whose commands may take longer.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        let cli = std::mem::take(&mut self.cli);
+        self.cli = cli.patience(patience);
+        self
+    }
+
+    /// The same, whose commands are run by a new user that has these policies of the deployment's outputs.
+    #[must_use]
+    pub fn acting_as(mut self, policies: &[&str]) -> Self {
+        let keys = self.ask(json!({ "stack": STACK, "policies": policies }), "user");
+        let cli = std::mem::take(&mut self.cli);
+        let key = |name: &str| keys[name].as_str().expect("a key").to_owned();
+        self.cli = cli
+            .env("AWS_ACCESS_KEY_ID", key("access_key"))
+            .env("AWS_SECRET_ACCESS_KEY", key("secret_key"));
+        self
+    }
+
+    /// An output of the deployment.
+    #[must_use]
+    pub fn output(&self, name: &str) -> String {
+        let told = self.ask(json!({ "stack": STACK, "name": name }), "output");
+        told.as_str().expect("an output is a text").to_owned()
+    }
+
+    /// The machines that run.
+    #[must_use]
+    pub fn running(&self) -> Vec<Machine> {
+        let told = self.ask(json!({ "stack": STACK }), "running");
+        serde_json::from_value(told).expect("the account keeps to its protocol")
+    }
+
+    /// What a Python program says that runs in a machine's network, with its credentials.
+    #[must_use]
+    pub fn probe(&self, machine: &str, script: &str) -> String {
+        let told = self.ask(json!({ "machine": machine, "script": script }), "probe");
+        told.as_str().expect("a program says a text").to_owned()
+    }
+
+    /// The secrets of transfers that go on, unwrapped.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<Value> {
+        let told = self.ask(json!({ "stack": STACK }), "secrets");
+        told.as_array().expect("a list").clone()
+    }
+
     fn ask(&self, mut request: Value, op: &str) -> Value {
         request["op"] = op.into();
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
@@ -173,6 +244,53 @@ impl Cloud {
         reply["reply"].take()
     }
 
+    /// Calls a function once more, whatever comes of it.
+    pub fn invoke_again(&self, function: &str, payload: &Value) {
+        let again = json!({ "function": function, "payload": payload });
+        self.ask(again, "invoke");
+    }
+
+    /// Asks for faults of the services (`scripts/ministack/faults.py`), and for no others.
+    pub fn trouble(&self, faults: &Value) {
+        self.ask(json!({ "faults": faults }), "trouble");
+    }
+
+    /// How often each fault has happened since faults were asked for.
+    #[must_use]
+    pub fn troubles(&self) -> BTreeMap<String, u64> {
+        let told = self.ask(json!({}), "troubles");
+        serde_json::from_value(told).expect("the account keeps to its protocol")
+    }
+
+    /// Write units that the deployment's tables have consumed, and items of calls that were refused, of which each
+    /// costs at least one more.
+    #[must_use]
+    pub fn units(&self) -> f64 {
+        let tables = self.ask(json!({}), "units");
+        let each = tables.as_object().expect("by table").values();
+        let of = |table: &Value, what: &str| table[what].as_f64().unwrap_or(0.0);
+        each.map(|table| of(table, "writes") + of(table, "refused"))
+            .sum()
+    }
+
+    /// Starts the benchmarks' S3 server, which makes up these data sets (`NAME=COUNTxSIZE`) and keeps nothing of
+    /// what is written to `sink`.
+    #[must_use]
+    pub fn memory(&self, sources: &[&str], sink: &str) -> Endpoint {
+        let server = program("skyhaul-bench-server").display().to_string();
+        let mut command = vec![server, "--sink".to_owned(), sink.to_owned()];
+        for source in sources {
+            command.extend(["--source".to_owned(), (*source).to_owned()]);
+        }
+        let told = self.ask(json!({ "command": command }), "memory");
+        serde_json::from_value(told).expect("the account keeps to its protocol")
+    }
+
+    /// Machines that boot from now on have clocks that are wrong by so many seconds.
+    pub fn clocks(&self, seconds: i64) {
+        self.ask(json!({ "seconds": seconds }), "clocks");
+    }
+
     /// A machine loses all its processes (`crash`), or is told that it will be taken away (`interrupt`).
     pub fn fault(&self, machine: &str, fault: &str) {
         self.ask(json!({ "machine": machine, "fault": fault }), "fault");
@@ -181,6 +299,19 @@ impl Cloud {
     /// A bucket of the account tells of what happens to its objects.
     pub fn tells(&self, bucket: &str) {
         self.ask(json!({ "bucket": bucket }), "events");
+    }
+
+    /// An event of an object that has come comes once more.
+    pub fn told_again(&self, bucket: &str, key: &str) {
+        let event = json!({ "stack": STACK, "bucket": bucket, "key": key });
+        self.ask(event, "told_again");
+    }
+
+    /// Events of objects that wait or are being worked on (`Events`), and those given up (`DeadEvents`).
+    #[must_use]
+    pub fn queued(&self) -> BTreeMap<String, u64> {
+        let told = self.ask(json!({ "stack": STACK }), "queued");
+        serde_json::from_value(told).expect("the account keeps to its protocol")
     }
 
     /// Stops an execution.
@@ -195,10 +326,10 @@ impl Cloud {
         serde_json::from_value(found).expect("the account keeps to its protocol")
     }
 
-    /// `skyhaul ARGUMENTS`, with both sides at the two servers.
+    /// `skyhaul ARGUMENTS`, with the sides at these servers.
     #[must_use]
-    pub fn between(&self, arguments: &[&str]) -> Vec<String> {
-        let sides = [("--src-", &self.src), ("--dst-", &self.dst)];
+    pub fn at(src: &Endpoint, dst: &Endpoint, arguments: &[&str]) -> Vec<String> {
+        let sides = [("--src-", src), ("--dst-", dst)];
         let sides = sides.into_iter().flat_map(|(flag, server)| {
             let (url, region) = (server.url.clone(), server.region.clone());
             [
@@ -215,10 +346,10 @@ impl Cloud {
             .collect()
     }
 
-    /// Runs it.
+    /// Runs `skyhaul ARGUMENTS`, with the sides at the two servers.
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Finished {
-        self.cli.run(&self.between(arguments))
+        self.cli.run(&Self::at(&self.src, &self.dst, arguments))
     }
 }
 

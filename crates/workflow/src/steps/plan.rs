@@ -1,9 +1,11 @@
 //! Plan: what is to be done, and on which machines.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use skyhaul_engine::copy::leases;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result, Side};
@@ -14,6 +16,7 @@ use skyhaul_state::control::{
 use skyhaul_state::{Phase, Submitted, TransferChange, TransferRow, TransferStatus};
 use skyhaul_stores::Access;
 use skyhaul_stores::open::{self, Use};
+use tokio::time::Instant;
 
 use super::Attempt;
 use crate::account::Account;
@@ -21,6 +24,9 @@ use crate::drive;
 use crate::machines::choose;
 use crate::order::Order;
 use crate::plan as sides;
+
+/// How long leases of an attempt that is over are freed in one go.
+const RECLAIM: Duration = Duration::from_mins(2);
 
 /// What was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -67,6 +73,12 @@ pub async fn plan(
             survey: false,
             ended: true,
         });
+    }
+    if row.attempt < attempt.attempt {
+        // An attempt begins when the one before it is over, and its machines have ended: what they held is free. Should
+        // one be alive after all, its fences keep it from recording anything more.
+        let slice = account.engine(&row, Some(attempt), Instant::now() + RECLAIM);
+        leases::reclaim(&slice.await?.engine).await?;
     }
     if row.attempt < attempt.attempt || row.status != TransferStatus::Running {
         let change = TransferChange {

@@ -2,6 +2,11 @@
 //! every function's real binary, gateways on machines with their own network. Needs root.
 #![allow(clippy::unwrap_used)] // helpers of tests stop at the first surprise, as tests do
 
+mod cost;
+mod faults;
+mod isolation;
+mod triggers;
+
 use std::time::Duration;
 
 use serde_json::json;
@@ -98,117 +103,10 @@ fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
     assert_whole(cloud, &from, &to);
 }
 
-/// What goes wrong with a transfer, or is wanted of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fault {
-    /// A machine loses all its processes.
-    Crash,
-    /// A machine is told that it will be taken away.
-    Interrupt,
-    /// Its execution is stopped.
-    Stop,
-    /// It is paused.
-    Pause,
-    /// It is cancelled.
-    Cancel,
-    /// Its function that lists is called once more, and so is the one that provisions.
-    Again,
-}
-
-/// When it goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Moment {
-    /// Machines are launched.
-    Provision,
-    /// Gateways copy.
-    Work,
-}
-
-fn reached(cloud: &Cloud, id: &str, moment: Moment) -> bool {
-    match moment {
-        Moment::Provision => !cloud.left().instances.is_empty(),
-        Moment::Work => {
-            let status = cloud.cli.run(&["status", id, "--json"]);
-            let standing = status.events().pop().unwrap();
-            standing["progress"]["listing_done"] == true
-        }
-    }
-}
-
-/// A transfer with a fault: it ends whole, if need be after it was gone on with, and nothing is left.
-fn ends_whole_after(cloud: &Cloud, fault: Fault, moment: Moment) {
-    let (name, target) = ("faulty-from", skyhaul_tests::unique_name("faulty-to"));
-    let from = Bucket::named(&cloud.src, name);
-    let to = Bucket::named(&cloud.dst, &target);
-    to.make();
-    let (source, destination) = (from.uri(""), to.uri(""));
-    let slowly = ["--gateways", "2", "--bwlimit", "4M", "--detach", "--json"];
-    let copy = ["cp", "-r", &source, &destination];
-    let submitted = cloud.run(&[&copy[..], &slowly].concat());
-    submitted.assert_code(0);
-    let id = submitted.events()[0]["transfer"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    eventually("the moment", Duration::from_mins(1), || {
-        reached(cloud, &id, moment).then_some(())
-    });
-    let left = cloud.left();
-    let machine = || left.instances.last().unwrap();
-    let ended = match fault {
-        Fault::Crash => {
-            cloud.fault(machine(), "crash");
-            cloud.cli.run(&["wait", &id])
-        }
-        Fault::Interrupt => {
-            cloud.fault(machine(), "interrupt");
-            cloud.cli.run(&["wait", &id])
-        }
-        Fault::Again => {
-            let again = json!({ "transfer": id, "attempt": 1 });
-            for function in ["Provision", "List"] {
-                cloud.invoke(function, &again);
-            }
-            cloud.cli.run(&["wait", &id])
-        }
-        Fault::Stop => {
-            cloud.stop(&left.executions[0]);
-            cloud.cli.run(&["wait", &id]).assert_code(1);
-            nothing_left(cloud);
-            cloud.cli.run(&["resume", &id])
-        }
-        Fault::Pause => {
-            cloud.cli.run(&["pause", &id]).assert_code(0);
-            nothing_left(cloud);
-            cloud.cli.run(&["resume", &id])
-        }
-        Fault::Cancel => {
-            cloud.cli.run(&["cancel", &id]).assert_code(0);
-            nothing_left(cloud);
-            assert!(to.uploads().is_empty(), "{fault:?} at {moment:?}");
-            cloud.cli.run(&["resume", &id]).assert_code(2);
-            cloud.run(&copy)
-        }
-    };
-    ended.assert_code(0);
-    assert_eq!(from.digests(""), to.digests(""), "{fault:?} at {moment:?}");
-    assert!(to.uploads().is_empty(), "{fault:?} at {moment:?}");
-    nothing_left(cloud);
-}
-
 fn nothing_left(cloud: &Cloud) {
     eventually("the end of everything", Duration::from_mins(1), || {
         (cloud.left() == Left::default()).then_some(())
     });
-}
-
-fn survives(cloud: &Cloud, faults: &[(Fault, Moment)]) {
-    let from = Bucket::named(&cloud.src, "faulty-from");
-    from.make();
-    from.put(&objects(100 * MIB, 50));
-    for (fault, moment) in faults {
-        ends_whole_after(cloud, *fault, *moment);
-    }
 }
 
 /// A schedule syncs at its times: what is little without a machine, and what overlaps is refused.
@@ -288,45 +186,6 @@ fn syncs_at_its_times(cloud: &Cloud) {
     nothing_left(cloud);
 }
 
-/// A rule keeps a bucket up with another, without a machine.
-fn keeps_up_with_objects(cloud: &Cloud) {
-    let from = Bucket::named(&cloud.own, EVENTFUL);
-    let to = Bucket::named(&cloud.own, "kept-up");
-    from.make();
-    to.make();
-    cloud.tells(EVENTFUL);
-    let (source, destination) = (from.uri(""), to.uri(""));
-    let add = [
-        "trigger",
-        "add",
-        "mirror",
-        &source,
-        &destination,
-        "--delete",
-    ];
-    cloud.cli.run(&add).assert_code(0);
-    let mut put: Vec<_> = (0..40)
-        .map(|n| ObjectSpec::new(format!("k/{}", n % 25), n, 1_000 + n))
-        .collect();
-    put.push(ObjectSpec::new("large", 1, 70 * MIB));
-    for object in &put {
-        from.put(std::slice::from_ref(object));
-        if object.key() == "k/7" {
-            from.delete(&["k/7", "k/3"]);
-        }
-    }
-    // What is listed there may be deleted before it is read: it is looked at again.
-    let alike = || (from.digests("") == to.try_digests("").ok()?).then_some(());
-    eventually("all objects", Duration::from_mins(3), alike);
-    from.delete(&["k/1", "large"]);
-    eventually("all deletions", Duration::from_mins(1), alike);
-    nothing_left(cloud);
-    cloud
-        .cli
-        .run(&["trigger", "remove", "mirror"])
-        .assert_code(0);
-}
-
 /// Many at once end, each by itself.
 fn carries_out_at_once(cloud: &Cloud, count: usize) {
     let from = Bucket::named(&cloud.src, skyhaul_tests::unique_name("s"));
@@ -367,42 +226,15 @@ fn soak_stack_carries_out_twenty_at_once() {
     carries_out_at_once(&Cloud::deployed(&["s-*", "t-*"]), 20);
 }
 
-#[test]
-#[ignore = "needs root: makes network namespaces"]
-fn soak_stack_survives_every_fault_at_every_moment() {
-    let faults = [
-        Fault::Crash,
-        Fault::Interrupt,
-        Fault::Stop,
-        Fault::Pause,
-        Fault::Cancel,
-        Fault::Again,
-    ];
-    let moments = [Moment::Provision, Moment::Work];
-    let all: Vec<_> = faults
-        .into_iter()
-        .flat_map(|fault| moments.map(|moment| (fault, moment)))
-        .collect();
-    survives(&Cloud::deployed(&["*"]), &all);
-}
-
 // One deployment for all of it: it takes half a minute.
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn heavy_stack_carries_transfers_out() {
     let cloud = Cloud::deployed(&["*", EVENTFUL]);
     moves_what_is_submitted(&cloud, 64 * MIB, 200);
-    keeps_up_with_objects(&cloud);
+    triggers::keeps_up_with_objects(&cloud);
     syncs_at_its_times(&cloud);
     carries_out_at_once(&cloud, 4);
-    survives(
-        &cloud,
-        &[
-            (Fault::Crash, Moment::Work),
-            (Fault::Stop, Moment::Work),
-            (Fault::Cancel, Moment::Provision),
-        ],
-    );
 }
 
 #[test]
