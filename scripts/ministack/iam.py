@@ -1,6 +1,7 @@
 """IAM as far as the isolation of gateways depends on it, where MiniStack 1.5.33 with AUTH=true does something else:
 
 - `dynamodb:LeadingKeys` are the partition keys of the items of a call
+- `kms:EncryptionContextKeys` are those of a call
 - a launch is allowed if all that it touches is: the instance with its volume, interface and tags, the subnet, the
   image, each security group; and making a security group, if the network and the group are
 - an instance has credentials of its profile's role, which the hypervisor asks for as its attribute `kernel` (no
@@ -85,6 +86,9 @@ def touched(action: str, asked: dict[str, str], region: str) -> list[tuple[str, 
 def enforce(access_key, action, kind, region, resource_arn="*", service_context=None):
     name = action.partition(":")[2]
     request = evaluator._signed_request.get()
+    if kind == "kms" and request is not None:
+        given = json.loads(request.body or b"{}").get("EncryptionContext") or {}
+        service_context = (service_context or {}) | {"kms:encryptioncontextkeys": list(given)}
     if kind != "ec2" or name not in ("RunInstances", "CreateSecurityGroup") or request is None:
         return before["enforce"](access_key, action, kind, region, resource_arn, service_context)
     asked = dict(urllib.parse.parse_qsl(request.body.decode()))
