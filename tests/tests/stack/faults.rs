@@ -14,7 +14,7 @@ use super::{MIB, nothing_left, objects};
 
 /// What goes wrong with a transfer, or is wanted of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
+enum Fault {
     /// A machine loses all its processes.
     Crash,
     /// A machine is told that it will be taken away.
@@ -60,7 +60,7 @@ enum Shape {
 
 /// A state in which a function works.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Step {
+struct Step {
     state: &'static str,
     function: &'static str,
     /// What its payload has, and has not.
@@ -85,10 +85,10 @@ const fn step(
     }
 }
 
-pub static PLAN: Step = step("Plan", "Plan", &[], &["surveyed"], Shape::Little);
-pub static SURVEY: Step = step("Survey", "List", &["survey"], &[], Shape::Little);
-pub static COPY_ALONE: Step = step("CopyAlone", "List", &["copy"], &[], Shape::Little);
-pub static COMPLETE: Step = step("Complete", "Complete", &["attempt"], &[], Shape::Little);
+static PLAN: Step = step("Plan", "Plan", &[], &["surveyed"], Shape::Little);
+static SURVEY: Step = step("Survey", "List", &["survey"], &[], Shape::Little);
+static COPY_ALONE: Step = step("CopyAlone", "List", &["copy"], &[], Shape::Little);
+static COMPLETE: Step = step("Complete", "Complete", &["attempt"], &[], Shape::Little);
 static PLAN_MACHINES: Step = step("PlanMachines", "Plan", &["surveyed"], &[], Shape::Much);
 static PROVISION: Step = step("Provision", "Provision", &["attempt"], &[], Shape::Machines);
 static LIST: Step = step(
@@ -111,7 +111,7 @@ static TEARDOWN: Step = step("Teardown", "Teardown", &["attempt"], &[], Shape::L
 
 /// When it goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+enum Moment {
     /// Machines are launched.
     Launched,
     /// Gateways copy.
@@ -430,17 +430,18 @@ impl<'a> Faulty<'a> {
 fn table(met: &BTreeMap<(usize, &'static str, Fault), u64>) -> String {
     let faults: BTreeSet<_> = met.keys().map(|(_, _, fault)| *fault).collect();
     let moments: BTreeSet<_> = met.keys().map(|(order, name, _)| (*order, *name)).collect();
-    let mut lines = vec![format!("{:<18}", "seconds")];
-    for fault in &faults {
-        lines[0] += &format!("{:>10}", format!("{fault:?}"));
-    }
+    let line = |name: &str, cells: Vec<String>| {
+        let cells: Vec<_> = cells.iter().map(|cell| format!("{cell:>10}")).collect();
+        format!("{name:<18}{}", cells.concat())
+    };
+    let names = faults.iter().map(|fault| format!("{fault:?}")).collect();
+    let mut lines = vec![line("seconds", names)];
     for (order, name) in moments {
-        let mut line = format!("{name:<18}");
-        for fault in &faults {
-            let cell = met.get(&(order, name, *fault));
-            line += &format!("{:>10}", cell.map_or_else(String::new, u64::to_string));
-        }
-        lines.push(line);
+        let cell = |fault: &Fault| met.get(&(order, name, *fault));
+        let cells = faults
+            .iter()
+            .map(|fault| cell(fault).map_or_else(String::new, u64::to_string));
+        lines.push(line(name, cells.collect()));
     }
     lines.join("\n")
 }

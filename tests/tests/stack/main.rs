@@ -1,5 +1,6 @@
 //! Transfers of a deployment, end to end: the template deployed by the ordinary command onto an emulated account,
 //! every function's real binary, gateways on machines with their own network. Needs root.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // tables, and where in a long test one is
 #![allow(clippy::unwrap_used)] // helpers of tests stop at the first surprise, as tests do
 
 mod cost;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use skyhaul_tests::cloud::Cloud;
 use skyhaul_tests::eventually;
@@ -12,7 +12,7 @@ use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use super::{EVENTFUL, MIB, nothing_left};
 
 /// The other bucket that tells of what happens to its objects.
-pub const EVENTFUL_TOO: &str = "eventful-too";
+const EVENTFUL_TOO: &str = "eventful-too";
 
 /// A rule is added.
 fn mirrors(cloud: &Cloud, name: &str, from: &Bucket, to: &Bucket) {
@@ -35,7 +35,7 @@ fn become_alike(from: &Bucket, to: &Bucket, within: Duration) {
 }
 
 /// A rule keeps a bucket up with another, without a machine.
-pub fn keeps_up_with_objects(cloud: &Cloud) {
+pub(super) fn keeps_up_with_objects(cloud: &Cloud) {
     let from = Bucket::named(&cloud.own, EVENTFUL);
     let to = Bucket::named(&cloud.own, "kept-up");
     from.make();
