@@ -3,11 +3,12 @@
 
 use async_trait::async_trait;
 use aws_sdk_kms::Client;
-use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
+use skyhaul_stack::said;
 use skyhaul_workflow::machines::Vault;
 use zeroize::Zeroizing;
 
@@ -42,7 +43,7 @@ where
         Some(_) => ErrorKind::Service,
         None => ErrorKind::Unreachable,
     };
-    let what = DisplayErrorContext(error);
+    let what = said(error);
     Error::control(kind, format!("{message}: {what}")).object(transfer.as_str())
 }
 

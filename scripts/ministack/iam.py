@@ -1,13 +1,15 @@
 """IAM as far as the isolation of gateways depends on it, where MiniStack 1.5.33 with AUTH=true does something else:
 
 - `dynamodb:LeadingKeys` are the partition keys of the items of a call
-- `kms:EncryptionContextKeys` are those of a call
+- variables (`${ec2:SourceInstanceARN}`) in the conditions of policies are what they stand for
+- `kms:EncryptionContextKeys` are those of a call, and `aws:SecureTransport` is true: it has no TLS
 - a launch is allowed if all that it touches is: the instance with its volume, interface and tags, the subnet, the
   image, each security group; and making a security group, if the network and the group are
 - an instance has credentials of its profile's role, which the hypervisor asks for as its attribute `kernel` (no
   instance here has one); calls with them carry `ec2:SourceInstanceARN`
 """
 
+import functools
 import json
 import re
 import secrets
@@ -21,6 +23,7 @@ import ministack.services.sts as sts
 
 # The partition key of the tables here.
 PARTITION_KEY = "pk"
+VARIABLE = re.compile(r"\$\{([\w:/-]+)\}")
 EQUALS = re.compile(r"(#?\w+)\s*=\s*(:\w+)")
 
 # What is in the place of MiniStack's own, by name.
@@ -46,6 +49,17 @@ def dynamodb_service_context(body: bytes) -> dict:
     context = before["dynamodb_service_context"](body)
     keys = leading_keys(json.loads(body or b"{}"))
     return context | ({"dynamodb:LeadingKeys": keys} if keys else {})
+
+
+def conditions_met(conditions: dict, context) -> bool:
+    def meant(value: object) -> object:
+        if isinstance(value, list):
+            return [meant(each) for each in value]
+        return VARIABLE.sub(lambda name: str(evaluator._resolve_condition_key(name[1], context)), str(value))
+
+    conditions = {operator: {key: meant(value) for key, value in keys.items()}
+                  for operator, keys in (conditions or {}).items() if isinstance(keys, dict)}
+    return before["_conditions_met"](conditions, context)
 
 
 def touched(action: str, asked: dict[str, str], region: str) -> list[tuple[str, str, dict]]:
@@ -114,8 +128,8 @@ def credentials(instance: dict) -> dict[str, str]:
         return known
     account, own = service.get_account_id(), instance["InstanceId"]
     profile = instance["Remembered"]["profile"].rpartition("/")[2]
-    roles = [role["RoleName"] for each in iam._instance_profiles.values()
-             if each["InstanceProfileName"] == profile for role in each["Roles"]]
+    profiles = [each for each in iam._instance_profiles.values() if each["InstanceProfileName"] == profile]
+    roles = [role if isinstance(role, str) else role["RoleName"] for each in profiles for role in each["Roles"]]
     given = {"AccessKeyId": f"ASIA{secrets.token_hex(8).upper()}", "SecretAccessKey": secrets.token_hex(20),
              "Token": secrets.token_hex(32)}
     if roles:
@@ -133,5 +147,8 @@ def install() -> None:
     actions.dynamodb_service_context = dynamodb_service_context
     before["enforce"] = evaluator.enforce
     evaluator.enforce = enforce
+    evaluator.EvalContext = functools.partial(evaluator.EvalContext, secure_transport=True)
+    before["_conditions_met"] = evaluator._conditions_met
+    evaluator._conditions_met = conditions_met
     before["_principal_keys"] = evaluator._principal_keys
     evaluator._principal_keys = principal_keys

@@ -4,6 +4,7 @@ Run by the Python of MiniStack's own environment. Each module here corrects one 
 and says in its first lines what of the real service's behaviour it adds; `faults` makes them fail when asked to.
 """
 
+import alarms
 import ec2
 import faults
 import iam
@@ -14,6 +15,7 @@ import units
 from ministack.app import main
 
 if __name__ == "__main__":
+    alarms.install()
     ec2.install()
     iam.install()
     units.install()

@@ -4,12 +4,14 @@ use std::error::Error as StdError;
 
 use async_trait::async_trait;
 use aws_sdk_sfn::Client;
-use aws_sdk_sfn::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sfn::types::ExecutionStatus;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::SdkConfig;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_workflow::steps::{Answer, Attempt, Execution, Executions, Waiting};
+
+use crate::said::said;
 
 /// The service's bound of a cause, in characters.
 const LONGEST_CAUSE: usize = 32_768;
@@ -38,7 +40,7 @@ where
         Some(_) => ErrorKind::Service,
         None => ErrorKind::Unreachable,
     };
-    Error::control(kind, format!("{message}: {}", DisplayErrorContext(error)))
+    Error::control(kind, format!("{message}: {}", said(error)))
 }
 
 impl StateMachine {

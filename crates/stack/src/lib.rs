@@ -6,9 +6,11 @@ mod deploy;
 mod executions;
 mod outputs;
 pub mod region;
+mod said;
 mod schedules;
 
 pub use deploy::{Deploy, Network};
 pub use executions::{StateMachine, Tasks};
 pub use outputs::{Outputs, Place};
+pub use said::said;
 pub use schedules::{Scheduled, Schedules, Times};

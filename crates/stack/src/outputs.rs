@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::error::{DisplayErrorContext, ProvideErrorMetadata as _};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_types::SdkConfig;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::{DynamoDbControl, DynamoDbState};
 use skyhaul_workflow::Deployed;
 
 use crate::StateMachine;
+use crate::said::said;
 
 /// Where a deployment is, and who asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Place {
                     Some(_) => ErrorKind::Service,
                     None => ErrorKind::Unreachable,
                 };
-                let what = DisplayErrorContext(&error);
+                let what = said(&error);
                 let message = format!("the deployment cannot be asked for: {what}");
                 return Err(Error::control(kind, message).object(&*self.stack));
             }

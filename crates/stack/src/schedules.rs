@@ -1,7 +1,7 @@
 //! Schedules of `EventBridge` Scheduler: when what is submitted again and again is submitted.
 
 use aws_sdk_scheduler::Client;
-use aws_sdk_scheduler::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_scheduler::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_scheduler::types::{
     FlexibleTimeWindow, FlexibleTimeWindowMode, RetryPolicy, ScheduleState, Target,
 };
@@ -9,6 +9,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use skyhaul_model::{Error, ErrorKind, Result};
 
 use crate::Outputs;
+use crate::said::said;
 
 /// What stands for the time at which a schedule fires, in what its target is told.
 const TIME: &str = "<aws.scheduler.scheduled-time>";
@@ -58,7 +59,7 @@ where
     };
     let what = match (kind, error.message()) {
         (ErrorKind::Invalid, Some(why)) => why.to_owned(),
-        _ => DisplayErrorContext(error).to_string(),
+        _ => said(error),
     };
     Error::control(kind, format!("the schedule cannot be kept: {what}")).object(name)
 }
