@@ -295,7 +295,7 @@ class Account:
         kms, told = self.client("kms"), []
         for row in self._rows(self._outputs(stack)["ControlTable"]):
             if row["pk"]["S"] == "secrets":
-                (wrapped,) = [bytes(value["B"]) for value in row.values() if "B" in value]
+                wrapped = max((bytes(value["B"]) for value in row.values() if "B" in value), key=len)
                 plain = kms.decrypt(CiphertextBlob=wrapped,
                                     EncryptionContext={"skyhaul:transfer": row["sk"]["S"]})
                 told.append(json.loads(plain["Plaintext"]))

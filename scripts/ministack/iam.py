@@ -3,6 +3,7 @@
 - `dynamodb:LeadingKeys` are the partition keys of the items of a call
 - variables (`${ec2:SourceInstanceARN}`) in the conditions of policies are what they stand for
 - `kms:EncryptionContextKeys` are those of a call, and `aws:SecureTransport` is true: it has no TLS
+- what is done to instances and security groups is allowed if it is to each of them, with the tags that it has
 - a launch is allowed if all that it touches is: the instance with its volume, interface and tags, the subnet, the
   image, each security group; and making a security group, if the network and the group are
 - an instance has credentials of its profile's role, which the hypervisor asks for as its attribute `kernel` (no
@@ -77,6 +78,13 @@ def touched(action: str, asked: dict[str, str], region: str) -> list[tuple[str, 
                 found[f"aws:requesttag/{value}".lower()] = asked[f"TagSpecification.{match[1]}.Tag.{match[2]}.Value"]
         return found
 
+    def has(own: str) -> dict:
+        return {f"aws:resourcetag/{tag['Key']}".lower(): tag["Value"] for tag in service._tags.get(own, [])}
+
+    if action not in ("RunInstances", "CreateSecurityGroup"):
+        kinds = {"InstanceId": "instance", "GroupId": "security-group"}
+        return [(f"ec2:{action}", arn(f"{kinds[name.partition('.')[0]]}/{value}"), has(value))
+                for name, value in asked.items() if name.partition(".")[0] in kinds]
     made = {"RunInstances": ["instance", "volume", "network-interface"],
             "CreateSecurityGroup": ["security-group"]}[action]
     checks = [(f"ec2:{action}", arn(f"{kind}/*"), tags(kind)) for kind in made]
@@ -87,9 +95,7 @@ def touched(action: str, asked: dict[str, str], region: str) -> list[tuple[str, 
         if field == "SubnetId":
             checks.append((f"ec2:{action}", arn(f"subnet/{value}"), {}))
         elif field == "SecurityGroupId" and action == "RunInstances":
-            own = service._tags.get(value, [])
-            context = {f"aws:resourcetag/{tag['Key']}".lower(): tag["Value"] for tag in own}
-            checks.append((f"ec2:{action}", arn(f"security-group/{value}"), context))
+            checks.append((f"ec2:{action}", arn(f"security-group/{value}"), has(value)))
         elif field == "ImageId":
             checks.append((f"ec2:{action}", f"arn:aws:ec2:{region}::image/{value}", {}))
         elif field == "VpcId":
@@ -103,10 +109,11 @@ def enforce(access_key, action, kind, region, resource_arn="*", service_context=
     if kind == "kms" and request is not None:
         given = json.loads(request.body or b"{}").get("EncryptionContext") or {}
         service_context = (service_context or {}) | {"kms:encryptioncontextkeys": list(given)}
-    if kind != "ec2" or name not in ("RunInstances", "CreateSecurityGroup") or request is None:
+    asked = dict(urllib.parse.parse_qsl(request.body.decode())) if kind == "ec2" and request else {}
+    checks = touched(name, asked, region) if asked and not name.startswith("Describe") else []
+    if not checks:
         return before["enforce"](access_key, action, kind, region, resource_arn, service_context)
-    asked = dict(urllib.parse.parse_qsl(request.body.decode()))
-    for checked, resource, context in touched(name, asked, region):
+    for checked, resource, context in checks:
         denied = before["enforce"](access_key, checked, kind, region, resource, context)
         if denied:
             return denied
