@@ -76,7 +76,98 @@ fn submitted(cloud: &Cloud, buckets: &Buckets, to: &str) -> String {
 }
 
 fn is_refused(told: &str) -> bool {
-    ["AccessDenied", "AccessDeniedException", "403"].contains(&told)
+    [
+        "AccessDenied",
+        "AccessDeniedException",
+        "UnauthorizedOperation",
+        "403",
+    ]
+    .contains(&told)
+}
+
+/// A gateway of each of two transfers, once all gateways listen; they do not reach each other.
+fn strangers(cloud: &Cloud) -> (Machine, Machine) {
+    let gateways = eventually("four machines that listen", Duration::from_mins(2), || {
+        let machines = cloud.running();
+        let listen = |machine: &&Machine| {
+            let own = machines
+                .iter()
+                .find(|one| one.dataplane == machine.dataplane && one.id != machine.id);
+            own.is_some_and(|own| connects(cloud, own, machine))
+        };
+        let ready = machines.len() == 4 && machines.iter().filter(listen).count() >= 2;
+        ready.then_some(machines)
+    });
+    let dataplane = gateways[0].dataplane.clone();
+    let (first, others): (Vec<_>, Vec<_>) = gateways
+        .into_iter()
+        .partition(|one| one.dataplane == dataplane);
+    for own in &first {
+        for stranger in &others {
+            assert!(
+                !connects(cloud, stranger, own),
+                "{stranger:?} reaches {own:?}"
+            );
+        }
+    }
+    (first[0].clone(), others[0].clone())
+}
+
+/// What a gateway's credentials are good for: its own row and the buckets of the deployment, and nothing of the
+/// transfer `id`, which another machine works for.
+fn touches_nothing_of_others(cloud: &Cloud, stranger: &Machine, other: &Machine, id: &str) {
+    let table = cloud.output("ControlTable");
+    let row = |partition: &str, sort: &str| {
+        format!(
+            "get_item(TableName='{table}', Key={{'pk': {{'S': '{partition}'}}, 'sk': {{'S': '{sort}'}}}})"
+        )
+    };
+    let key = cloud.output("KeyArn");
+    let place: Vec<_> = key.split(':').collect();
+    let machine =
+        |one: &Machine| format!("arn:aws:ec2:{}:{}:instance/{}", place[3], place[4], one.id);
+    let allowed = [
+        ("dynamodb", row(&machine(stranger), "enrolment")),
+        ("s3", "get_object(Bucket='mine', Key='0')".to_owned()),
+    ];
+    for (client, call) in &allowed {
+        assert_eq!(calls(cloud, stranger, client, call), "allowed", "{call}");
+    }
+    let refused = [
+        ("dynamodb", row(&machine(other), "enrolment")),
+        ("dynamodb", row("secrets", id)),
+        ("dynamodb", row("live", id)),
+        ("dynamodb", row(&format!("submission#{id}"), "submission")),
+        ("s3", "get_object(Bucket='third', Key='secret')".to_owned()),
+        (
+            "s3",
+            "put_object(Bucket='third', Key='x', Body=b'')".to_owned(),
+        ),
+        ("s3", "delete_object(Bucket='mine', Key='0')".to_owned()),
+        (
+            "kms",
+            format!(
+                "decrypt(KeyId='{key}', CiphertextBlob=b'x', EncryptionContext={{'skyhaul:transfer': '{id}'}})"
+            ),
+        ),
+        ("ec2", "describe_instances()".to_owned()),
+    ];
+    for (client, call) in &refused {
+        let told = calls(cloud, stranger, client, call);
+        assert!(is_refused(&told), "{call}: {told}");
+    }
+}
+
+/// Secrets of transfers are nowhere but wrapped, and sealed to the machines that work for them.
+fn secrets_are_nowhere(cloud: &Cloud, count: usize) {
+    let secrets = cloud.secrets();
+    assert_eq!(secrets.len(), count);
+    for secret in secrets.iter().filter_map(Value::as_object) {
+        for text in secret.values().filter_map(Value::as_str) {
+            assert!(text.len() >= 32);
+            assert_eq!(cloud.grep(text), [""; 0]);
+        }
+    }
 }
 
 #[test]
@@ -84,84 +175,13 @@ fn is_refused(told: &str) -> bool {
 fn heavy_stack_keeps_transfers_apart() {
     let cloud = Cloud::enforced(&["mine", "mine-too"]).acting_as(&["SubmitPolicy"]);
     let buckets = buckets(&cloud);
-    // Who may submit may not deploy, or end machines.
-    let id = submitted(&cloud, &buckets, "one/");
-    let other = submitted(&cloud, &buckets, "two/");
-    let gateways = eventually("four machines that listen", Duration::from_mins(2), || {
-        let machines = cloud.running();
-        let listen = |machine: &&Machine| {
-            let own = machines
-                .iter()
-                .find(|one| one.dataplane == machine.dataplane && one.id != machine.id);
-            own.is_some_and(|own| connects(&cloud, own, machine))
-        };
-        let ready = machines.len() == 4 && machines.iter().filter(listen).count() >= 2;
-        ready.then_some(machines)
-    });
-    let of = |dataplane: &str| -> Vec<&Machine> {
-        let own = gateways.iter().filter(|one| one.dataplane == dataplane);
-        own.collect()
-    };
-    let first = of(&gateways[0].dataplane);
-    let mut others = gateways.iter();
-    let stranger = others
-        .find(|one| one.dataplane != first[0].dataplane)
-        .unwrap();
-    for own in &first {
-        assert!(
-            !connects(&cloud, stranger, own),
-            "a stranger reaches {own:?}"
-        );
+    let both = ["one/", "two/"].map(|to| submitted(&cloud, &buckets, to));
+    let (one, two) = strangers(&cloud);
+    for id in &both {
+        touches_nothing_of_others(&cloud, &one, &two, id);
     }
-    // Its own row is its own, and those of other machines, secrets and submissions are not.
-    let table = cloud.output("ControlTable");
-    let row = |partition: &str| {
-        format!(
-            "query(TableName='{table}', KeyConditionExpression='pk = :pk', \
-             ExpressionAttributeValues={{':pk': {{'S': '{partition}'}}}})"
-        )
-    };
-    let submission = format!("submission#{id}");
-    for partition in ["secrets", "live", "regions", &submission] {
-        let told = calls(&cloud, stranger, "dynamodb", &row(partition));
-        assert!(is_refused(&told), "{partition}: {told}");
-    }
-    // No other bucket, no key, no machine.
-    let third = buckets.third.name.clone();
-    for (client, call) in [
-        ("s3", format!("get_object(Bucket='{third}', Key='secret')")),
-        (
-            "s3",
-            format!("put_object(Bucket='{third}', Key='x', Body=b'')"),
-        ),
-        ("s3", "delete_object(Bucket='mine', Key='0')".to_owned()),
-        (
-            "kms",
-            format!(
-                "encrypt(KeyId='{}', Plaintext=b'x', EncryptionContext={{'skyhaul:transfer': '{id}'}})",
-                cloud.output("KeyArn")
-            ),
-        ),
-        ("ec2", "describe_instances()".to_owned()),
-    ] {
-        let told = calls(&cloud, stranger, client, &call);
-        assert!(
-            is_refused(&told) || told == "UnauthorizedOperation",
-            "{call}: {told}"
-        );
-    }
-    let allowed = calls(&cloud, stranger, "s3", "get_object(Bucket='mine', Key='0')");
-    assert_eq!(allowed, "allowed");
-    // Secrets are nowhere but wrapped, and sealed to the machines of their transfer.
-    let secrets = cloud.secrets();
-    assert_eq!(secrets.len(), 2);
-    for secret in secrets.iter().filter_map(Value::as_object) {
-        for text in secret.values().filter_map(Value::as_str) {
-            assert!(text.len() >= 32);
-            assert_eq!(cloud.grep(text), [""; 0]);
-        }
-    }
-    for transfer in [&id, &other] {
+    secrets_are_nowhere(&cloud, both.len());
+    for transfer in &both {
         cloud.cli.run(&["cancel", transfer]).assert_code(0);
     }
     nothing_left(&cloud);
@@ -172,10 +192,8 @@ fn heavy_stack_keeps_transfers_apart() {
     let (source, destination) = (buckets.from.uri(""), buckets.to.uri("whole/"));
     let copy = ["cp", "-r", &source, &destination, "--stream"];
     let machines = ["--gateways", "1"];
-    cloud
-        .cli
-        .run(&[&copy[..], &machines].concat())
-        .assert_code(0);
+    let copied = cloud.cli.run(&[&copy[..], &machines].concat());
+    copied.assert_code(0);
     let arrived = buckets.to.digests("whole/");
     let arrived = arrived
         .into_iter()
