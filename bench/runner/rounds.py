@@ -26,7 +26,7 @@ def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
     the seconds it may take. Yields what is to be kept."""
     runners = [t for t in chosen if not options.only or options.only in f"{row['row']}/{t.name}"]
     out: set[str] = set()
-    walls: dict[str, float] = {}
+    mine = math.inf
     costs: dict[str, tuple[float, float]] = {}
     for turn in range(options.runs):
         shift = turn % max(1, len(runners))
@@ -34,14 +34,15 @@ def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
             if tool.name in out:
                 continue
             path = tool.path()
-            limit = _allowed(options.timeout, walls.get("skyhaul", math.inf))
+            limit = _allowed(options.timeout, mine)
             record = run(tool, path, limit) if path else {"status": "n/a"}
             if record["status"] == "failed" and record.get("wall", 0.0) >= limit:
                 record |= {"status": "slow", "error": f"stopped after {limit:.0f} s"}
             print(row["row"], tool.name, record["status"],
                   *(f"{k}={record[k]:.2f}" for k in ("wall", "cpu", "calls") if k in record),
                   record.get("error", ""), flush=True)
-            walls[tool.name] = record.get("wall", 0.0)
+            if tool.name == "skyhaul":
+                mine = record.get("wall", 0.0)
             if record["status"] != "ok":
                 out.add(tool.name)
             elif tool.peer():
@@ -50,9 +51,8 @@ def rounds(row: dict, chosen: list[tools.Tool], options: argparse.Namespace,
         if costs:
             best = [BEHIND * min(column) for column in zip(*costs.values(), strict=True)]
             out |= {name for name, (wall, cpu) in costs.items() if wall > best[0] and cpu > best[1]}
-        if turn == 0 and row["direction"] == "list":
-            # Its time is that of its calls, one after the other: it does not vary.
-            out.add("skyhaul-serial")
+        # Its time is that of its calls, one after the other: it does not vary.
+        out.add("skyhaul-serial")
 
 
 def pinned_cores(pinning: str, ends: tuple) -> list[int]:

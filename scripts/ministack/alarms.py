@@ -6,6 +6,7 @@ Still different from the service: it looks at the first of its metrics only.
 """
 
 import ministack.services.cloudformation.provisioners as provisioners
+from replacing import replace
 
 # What is in the place of MiniStack's own, by name.
 before: dict = {}
@@ -21,5 +22,4 @@ def record(name: str, properties: dict) -> dict:
 
 def install() -> None:
     """Puts it in its place."""
-    before["_cw_metric_alarm_record"] = provisioners._cw_metric_alarm_record
-    provisioners._cw_metric_alarm_record = record
+    replace(before, provisioners, _cw_metric_alarm_record=record)

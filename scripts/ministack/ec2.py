@@ -25,6 +25,7 @@ import threading
 import faults
 import iam
 import ministack.services.ec2 as service
+from replacing import replace
 
 # Types that can never be had.
 MISSING = frozenset({"u-24tb1.metal"})
@@ -115,7 +116,7 @@ def run_instances(request: dict):
 
 
 def launch(*arguments, **named):
-    instances = before["launch"](*arguments, **named)
+    instances = before["_launch_instances_internal"](*arguments, **named)
     for instance in instances:
         settle(instance)
         instance["Remembered"] = launching.get()
@@ -147,7 +148,7 @@ def settle(instance: dict) -> None:
 
 
 def instance_xml(instance: dict) -> str:
-    text = before["instance_xml"](instance)
+    text = before["_instance_xml"](instance)
     if instance.get("Remembered", {}).get("spot"):
         opening = text.index("<item>") + len("<item>")
         text = text[:opening] + "<instanceLifecycle>spot</instanceLifecycle>" + text[opening:]
@@ -187,7 +188,7 @@ def single_rules(request: dict, prefix: str) -> list[dict]:
     kinds = ("IpRanges", "Ipv6Ranges", "PrefixListIds", "UserIdGroupPairs")
     return [
         {**rule, **{each: [] for each in kinds}, kind: [where]}
-        for rule in before["parse_permissions"](request, prefix)
+        for rule in before["_parse_ip_permissions"](request, prefix)
         for kind in kinds
         for where in rule[kind]
     ]
@@ -233,9 +234,5 @@ def install() -> None:
     for action, handler in ours.items():
         before[action] = service._ACTION_MAP[action]
         service._ACTION_MAP[action] = handler
-    before["launch"] = service._launch_instances_internal
-    service._launch_instances_internal = launch
-    before["parse_permissions"] = service._parse_ip_permissions
-    service._parse_ip_permissions = single_rules
-    before["instance_xml"] = service._instance_xml
-    service._instance_xml = instance_xml
+    replace(before, service, _launch_instances_internal=launch, _parse_ip_permissions=single_rules,
+            _instance_xml=instance_xml)

@@ -29,6 +29,7 @@ import time
 import ministack.services.dynamodb as dynamodb
 from ministack.core.lambda_runtime import ProvidedWorker
 from ministack.core.responses import error_response_json
+from replacing import replace
 
 # Seconds that a function which hangs is given.
 HANG = 3
@@ -159,7 +160,5 @@ def struck(worker, kind: str, call, request_id: str) -> dict:
 
 def install() -> None:
     """Puts all of this in its place."""
-    before["handle_request"] = dynamodb.handle_request
-    dynamodb.handle_request = handle_request
-    before["invoke"] = ProvidedWorker.invoke
-    ProvidedWorker.invoke = invoke
+    replace(before, dynamodb, handle_request=handle_request)
+    replace(before, ProvidedWorker, invoke=invoke)

@@ -21,6 +21,7 @@ import ministack.core.iam_evaluator as evaluator
 import ministack.services.ec2 as service
 import ministack.services.iam as iam
 import ministack.services.sts as sts
+from replacing import replace
 
 # The partition key of the tables here.
 PARTITION_KEY = "pk"
@@ -150,12 +151,7 @@ def credentials(instance: dict) -> dict[str, str]:
 
 def install() -> None:
     """Puts all of this in its place."""
-    before["dynamodb_service_context"] = actions.dynamodb_service_context
-    actions.dynamodb_service_context = dynamodb_service_context
-    before["enforce"] = evaluator.enforce
-    evaluator.enforce = enforce
-    evaluator.EvalContext = functools.partial(evaluator.EvalContext, secure_transport=True)
-    before["_conditions_met"] = evaluator._conditions_met
-    evaluator._conditions_met = conditions_met
-    before["_principal_keys"] = evaluator._principal_keys
-    evaluator._principal_keys = principal_keys
+    replace(before, actions, dynamodb_service_context=dynamodb_service_context)
+    replace(before, evaluator, enforce=enforce, _conditions_met=conditions_met,
+            _principal_keys=principal_keys,
+            EvalContext=functools.partial(evaluator.EvalContext, secure_transport=True))

@@ -6,6 +6,7 @@
 import time
 
 import ministack.services.eventbridge as service
+from replacing import replace
 
 TIME = "<aws.scheduler.scheduled-time>"
 
@@ -22,5 +23,4 @@ def invoke_target(target, event, *rest):
 
 def install() -> None:
     """Puts it in its place."""
-    before["_invoke_target"] = service._invoke_target
-    service._invoke_target = invoke_target
+    replace(before, service, _invoke_target=invoke_target)

@@ -19,6 +19,7 @@ import time
 
 import faults
 import ministack.services.stepfunctions as service
+from replacing import replace
 
 Failed = service._ExecutionError
 
@@ -220,7 +221,5 @@ def install():
     }
     states = ("task", "pass", "choice", "wait", "parallel", "map")
     own |= {name: guarded(name) for name in (f"_execute_{kind}" for kind in states)}
-    for name, function in own.items():
-        before[name] = getattr(service, name)
-        setattr(service, name, function)
+    replace(before, service, **own)
     service.threading = Threads()

@@ -3,8 +3,8 @@
     {TABLE: {"writes": 12.0, "reads": 3.5, "refused": 2}}
 
 MiniStack computes them from the sizes of items, as the service does, and tells whoever asks, as Skyhaul always does.
-A call that its condition refuses consumes
-units at the service, but is told nothing of them here: `refused` counts the items of such calls.
+A call that its condition refuses consumes units at the service, but is told nothing of them here: `refused` counts
+the items of such calls.
 """
 
 import collections
@@ -14,6 +14,7 @@ import pathlib
 import threading
 
 import ministack.services.dynamodb as dynamodb
+from replacing import replace
 
 READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "TransactGetItems"})
 
@@ -56,5 +57,4 @@ async def handle_request(method, path, headers, body, query):
 def install() -> None:
     """Puts all of this in its place, where somebody asks for it."""
     if "UNITS" in os.environ:
-        before["handle_request"] = dynamodb.handle_request
-        dynamodb.handle_request = handle_request
+        replace(before, dynamodb, handle_request=handle_request)

@@ -9,10 +9,12 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cli::{self, Cli, Finished};
+use crate::oracle::Bucket;
 use crate::servers::Endpoint;
 
 /// The deployment's name.
@@ -178,9 +180,10 @@ impl Cloud {
     /// The same, whose commands are run by a new user that has these policies of the deployment's outputs.
     #[must_use]
     pub fn acting_as(mut self, policies: &[&str]) -> Self {
-        let keys = self.ask(json!({ "stack": STACK, "policies": policies }), "user");
+        let keys: BTreeMap<String, String> =
+            self.ask(json!({ "stack": STACK, "policies": policies }), "user");
         let cli = std::mem::take(&mut self.cli);
-        let key = |name: &str| keys[name].as_str().expect("a key").to_owned();
+        let key = |name: &str| keys[name].clone();
         self.cli = cli
             .env("AWS_ACCESS_KEY_ID", key("access_key"))
             .env("AWS_SECRET_ACCESS_KEY", key("secret_key"));
@@ -190,32 +193,28 @@ impl Cloud {
     /// An output of the deployment.
     #[must_use]
     pub fn output(&self, name: &str) -> String {
-        let told = self.ask(json!({ "stack": STACK, "name": name }), "output");
-        told.as_str().expect("an output is a text").to_owned()
+        self.ask(json!({ "stack": STACK, "name": name }), "output")
     }
 
     /// The machines that run.
     #[must_use]
     pub fn running(&self) -> Vec<Machine> {
-        let told = self.ask(json!({ "stack": STACK }), "running");
-        serde_json::from_value(told).expect("the account keeps to its protocol")
+        self.ask(json!({ "stack": STACK }), "running")
     }
 
     /// What a Python program says that runs in a machine's network, with its credentials.
     #[must_use]
     pub fn probe(&self, machine: &str, script: &str) -> String {
-        let told = self.ask(json!({ "machine": machine, "script": script }), "probe");
-        told.as_str().expect("a program says a text").to_owned()
+        self.ask(json!({ "machine": machine, "script": script }), "probe")
     }
 
     /// The secrets of transfers that go on, unwrapped.
     #[must_use]
     pub fn secrets(&self) -> Vec<Value> {
-        let told = self.ask(json!({ "stack": STACK }), "secrets");
-        told.as_array().expect("a list").clone()
+        self.ask(json!({ "stack": STACK }), "secrets")
     }
 
-    fn ask(&self, mut request: Value, op: &str) -> Value {
+    fn ask<T: DeserializeOwned>(&self, mut request: Value, op: &str) -> T {
         request["op"] = op.into();
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
         let (stdin, stdout) = talk.as_mut().expect("until it is dropped");
@@ -224,22 +223,19 @@ impl Cloud {
         stdout.read_line(&mut line).expect("the account answers");
         let mut reply: Value = serde_json::from_str(&line).expect("the account is alive");
         assert!(reply.get("error").is_none(), "{op}: {reply}");
-        reply["ok"].take()
+        serde_json::from_value(reply["ok"].take()).expect("the account keeps to its protocol")
     }
 
     /// What lives of the deployment.
     #[must_use]
     pub fn left(&self) -> Left {
-        let left = self.ask(json!({ "stack": STACK }), "left");
-        serde_json::from_value(left).expect("the account keeps to its protocol")
+        self.ask(json!({ "stack": STACK }), "left")
     }
 
     /// Calls a function as its schedule does.
     pub fn invoke(&self, function: &str, payload: &Value) -> Value {
-        let mut reply = self.ask(
-            json!({ "function": function, "payload": payload }),
-            "invoke",
-        );
+        let call = json!({ "function": function, "payload": payload });
+        let mut reply: Value = self.ask(call, "invoke");
         assert_eq!(reply["failed"], false, "{function}: {reply}");
         reply["reply"].take()
     }
@@ -247,28 +243,27 @@ impl Cloud {
     /// Calls a function once more, whatever comes of it.
     pub fn invoke_again(&self, function: &str, payload: &Value) {
         let again = json!({ "function": function, "payload": payload });
-        self.ask(again, "invoke");
+        let _: Value = self.ask(again, "invoke");
     }
 
     /// Asks for faults of the services (`scripts/ministack/faults.py`), and for no others.
     pub fn trouble(&self, faults: &Value) {
-        self.ask(json!({ "faults": faults }), "trouble");
+        self.ask::<()>(json!({ "faults": faults }), "trouble");
     }
 
     /// How often each fault has happened since faults were asked for.
     #[must_use]
     pub fn troubles(&self) -> BTreeMap<String, u64> {
-        let told = self.ask(json!({}), "troubles");
-        serde_json::from_value(told).expect("the account keeps to its protocol")
+        self.ask(json!({}), "troubles")
     }
 
     /// Write units that the deployment's tables have consumed, and items of calls that were refused, of which each
     /// costs at least one more.
     #[must_use]
     pub fn units(&self) -> f64 {
-        let tables = self.ask(json!({}), "units");
-        let each = tables.as_object().expect("by table").values();
-        let of = |table: &Value, what: &str| table[what].as_f64().unwrap_or(0.0);
+        let tables: BTreeMap<String, BTreeMap<String, f64>> = self.ask(json!({}), "units");
+        let of = |table: &BTreeMap<String, f64>, what| table.get(what).copied().unwrap_or(0.0);
+        let each = tables.values();
         each.map(|table| of(table, "writes") + of(table, "refused"))
             .sum()
     }
@@ -282,48 +277,45 @@ impl Cloud {
         for source in sources {
             command.extend(["--source".to_owned(), (*source).to_owned()]);
         }
-        let told = self.ask(json!({ "command": command }), "memory");
-        serde_json::from_value(told).expect("the account keeps to its protocol")
+        self.ask(json!({ "command": command }), "memory")
     }
 
     /// Machines that boot from now on have clocks that are wrong by so many seconds.
     pub fn clocks(&self, seconds: i64) {
-        self.ask(json!({ "seconds": seconds }), "clocks");
+        self.ask::<()>(json!({ "seconds": seconds }), "clocks");
     }
 
     /// A machine loses all its processes (`crash`), or is told that it will be taken away (`interrupt`).
     pub fn fault(&self, machine: &str, fault: &str) {
-        self.ask(json!({ "machine": machine, "fault": fault }), "fault");
+        self.ask::<()>(json!({ "machine": machine, "fault": fault }), "fault");
     }
 
     /// A bucket of the account tells of what happens to its objects.
     pub fn tells(&self, bucket: &str) {
-        self.ask(json!({ "bucket": bucket }), "events");
+        self.ask::<()>(json!({ "bucket": bucket }), "events");
     }
 
     /// An event of an object that has come comes once more.
     pub fn told_again(&self, bucket: &str, key: &str) {
         let event = json!({ "stack": STACK, "bucket": bucket, "key": key });
-        self.ask(event, "told_again");
+        self.ask::<()>(event, "told_again");
     }
 
     /// Events of objects that wait or are being worked on (`Events`), and those given up (`DeadEvents`).
     #[must_use]
     pub fn queued(&self) -> BTreeMap<String, u64> {
-        let told = self.ask(json!({ "stack": STACK }), "queued");
-        serde_json::from_value(told).expect("the account keeps to its protocol")
+        self.ask(json!({ "stack": STACK }), "queued")
     }
 
     /// Stops an execution.
     pub fn stop(&self, execution: &str) {
-        self.ask(json!({ "execution": execution }), "stop");
+        self.ask::<()>(json!({ "execution": execution }), "stop");
     }
 
     /// Where a text is, of all that the account keeps.
     #[must_use]
     pub fn grep(&self, text: &str) -> Vec<String> {
-        let found = self.ask(json!({ "stack": STACK, "text": text }), "grep");
-        serde_json::from_value(found).expect("the account keeps to its protocol")
+        self.ask(json!({ "stack": STACK, "text": text }), "grep")
     }
 
     /// `skyhaul ARGUMENTS`, with the sides at these servers.
@@ -350,6 +342,27 @@ impl Cloud {
     #[must_use]
     pub fn run(&self, arguments: &[&str]) -> Finished {
         self.cli.run(&Self::at(&self.src, &self.dst, arguments))
+    }
+
+    /// Submits `skyhaul ARGUMENTS`, and goes away at once: which transfer it is.
+    #[must_use]
+    pub fn submit(&self, arguments: &[String]) -> String {
+        let flags = ["--detach", "--json"].map(str::to_owned);
+        let submitted = self.cli.run(&[arguments, &flags].concat());
+        let event = submitted.assert_code(0).events().remove(0);
+        assert_eq!(event["event"], "following");
+        event["transfer"].as_str().expect("its id").to_owned()
+    }
+
+    /// Two new buckets, one at each of the two servers.
+    #[must_use]
+    pub fn pair(&self, from: &str, to: &str) -> (Bucket, Bucket) {
+        let made = |server, name| {
+            let bucket = Bucket::named(server, crate::unique_name(name));
+            bucket.make();
+            bucket
+        };
+        (made(&self.src, from), made(&self.dst, to))
     }
 }
 

@@ -208,13 +208,6 @@ impl<'a> Faulty<'a> {
         }
     }
 
-    fn submit(&self) -> String {
-        let flags = ["--detach".to_owned(), "--json".to_owned()];
-        let submitted = self.cloud.cli.run(&[&self.copy[..], &flags].concat());
-        let event = submitted.assert_code(0).events().remove(0);
-        event["transfer"].as_str().unwrap().to_owned()
-    }
-
     fn standing(&self, id: &str) -> Value {
         let status = self.cloud.cli.run(&["status", id, "--json"]);
         status.events().pop().unwrap()
@@ -248,9 +241,9 @@ impl<'a> Faulty<'a> {
     fn meeting(&self, fault: &str) -> String {
         if self.moment != Moment::Repair {
             self.meets(fault);
-            return self.submit();
+            return self.cloud.submit(&self.copy);
         }
-        let id = self.submit();
+        let id = self.cloud.submit(&self.copy);
         self.until(|| self.reached(&id));
         self.meets(fault);
         let machines = self.cloud.left().instances;
@@ -350,7 +343,7 @@ impl<'a> Faulty<'a> {
 
     /// Something happens to the machines, or to the transfer as a whole, at its moment.
     fn at_moment(&self) {
-        let id = self.submit();
+        let id = self.cloud.submit(&self.copy);
         self.until(|| self.reached(&id));
         let left = self.cloud.left();
         match self.fault {
@@ -395,7 +388,7 @@ impl<'a> Faulty<'a> {
         };
         self.trouble(faults);
         self.cloud.clocks(clocks);
-        let id = self.submit();
+        let id = self.cloud.submit(&self.copy);
         if self.fault == Fault::Late {
             self.command("wait", &id, &[1]);
             self.release();

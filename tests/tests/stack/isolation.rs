@@ -67,12 +67,8 @@ fn submitted(cloud: &Cloud, buckets: &Buckets, to: &str) -> String {
         "1",
         "--bwlimit",
         "1M",
-        "--detach",
-        "--json",
     ];
-    let ended = cloud.cli.run(&copy);
-    let event = ended.assert_code(0).events().remove(0);
-    event["transfer"].as_str().unwrap().to_owned()
+    cloud.submit(&copy.map(str::to_owned))
 }
 
 fn is_refused(told: &str) -> bool {

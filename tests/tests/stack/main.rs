@@ -40,23 +40,12 @@ fn assert_whole(cloud: &Cloud, from: &Bucket, to: &Bucket) {
 }
 
 fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
-    let (name, target) = (
-        skyhaul_tests::unique_name("from"),
-        skyhaul_tests::unique_name("to"),
-    );
-    let from = Bucket::named(&cloud.src, &name);
-    let to = Bucket::named(&cloud.dst, &target);
-    from.make();
-    to.make();
+    let (from, to) = cloud.pair("from", "to");
     from.put(&objects(large, small));
     let (source, destination) = (from.uri(""), to.uri(""));
     let copy = ["cp", "-r", &source, &destination, "--gateways", "2"];
     // Who submits goes away at once.
-    let detached = cloud.run(&[&copy[..], &["--detach", "--json"]].concat());
-    detached.assert_code(0);
-    let first = &detached.events()[0];
-    assert_eq!(first["event"], "following");
-    let id = first["transfer"].as_str().unwrap().to_owned();
+    let id = cloud.submit(&Cloud::at(&cloud.src, &cloud.dst, &copy));
     let launched = eventually("machines", Duration::from_mins(2), || {
         let left = cloud.left();
         (left.instances.len() == 4).then_some(left)
@@ -112,14 +101,7 @@ fn nothing_left(cloud: &Cloud) {
 
 /// A schedule syncs at its times: what is little without a machine, and what overlaps is refused.
 fn syncs_at_its_times(cloud: &Cloud) {
-    let (name, target) = (
-        skyhaul_tests::unique_name("s"),
-        skyhaul_tests::unique_name("t"),
-    );
-    let from = Bucket::named(&cloud.src, &name);
-    let to = Bucket::named(&cloud.dst, &target);
-    from.make();
-    to.make();
+    let (from, to) = cloud.pair("s", "t");
     from.put(&objects(8 * MIB, 20));
     let (source, destination) = (from.uri(""), to.uri(""));
     let times = ["--rate", "1 hour"];
@@ -208,10 +190,8 @@ fn carries_out_at_once(cloud: &Cloud, count: usize) {
             } else {
                 &[]
             };
-            let copy = ["cp", "-r", &source, &destination, "--detach", "--json"];
-            let ended = cloud.run(&[&copy[..], machines].concat());
-            let event = ended.assert_code(0).events().remove(0);
-            event["transfer"].as_str().unwrap().to_owned()
+            let copy = [&["cp", "-r", &source, &destination], machines].concat();
+            cloud.submit(&Cloud::at(&cloud.src, &cloud.dst, &copy))
         })
         .collect();
     for (id, to) in submitted.iter().zip(&targets) {
