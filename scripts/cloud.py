@@ -183,12 +183,13 @@ class Account:
         return [one for page in pages for one in page["executions"]]
 
     def left(self, stack: str) -> dict[str, list[str]]:
-        ec2, outputs = self.client("ec2"), self._outputs(stack)
+        # In this order: where machines are seen, so is what was made before them.
+        outputs, instances = self._outputs(stack), self._instances(stack)
         filters = [{"Name": "tag:skyhaul:dataplane", "Values": ["*"]}]
-        groups = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        groups = self.client("ec2").describe_security_groups(Filters=filters)["SecurityGroups"]
         rows = self._rows(outputs["ControlTable"])
         return {
-            "instances": [one["InstanceId"] for one in self._instances(stack)
+            "instances": [one["InstanceId"] for one in instances
                           if one["State"]["Name"] not in ("terminated", "shutting-down")],
             "groups": [one["GroupId"] for one in groups],
             "executions": [one["executionArn"]
