@@ -12,15 +12,15 @@ use super::leases::forged_leases;
 use super::proxy::{Faults, Proxy};
 use super::staging::{late_lister, late_record, records_at_once};
 
+/// Races that may end well without the condition.
+const RACES: usize = 20;
+
 /// A condition on an attribute in the requests of an operation, and who finds it missing.
 struct Mutant {
     operation: &'static str,
     attribute: &'static str,
     found_by: FoundBy,
 }
-
-/// Races that may end well without the condition.
-const RACES: usize = 20;
 
 enum FoundBy {
     Forgeries,
@@ -70,9 +70,9 @@ impl Mutant {
         match self.found_by {
             FoundBy::Forgeries => forged_leases(&table().await).await.err(),
             FoundBy::Race => {
+                let table = table().await;
                 // Whether two meet is chance.
                 for _ in 0..RACES {
-                    let table = table().await;
                     if let Err(found) = suite::race(|| async { table.shared() }, 6).await {
                         return Some(found);
                     }
