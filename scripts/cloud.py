@@ -30,6 +30,7 @@ Then it answers requests, one a line of JSON:
     {"op": "running", "stack": NAME}    the machines that run: id, address, dataplane
     {"op": "probe", "machine": ID, "script": PYTHON}    what a program on a machine says
     {"op": "secrets", "stack": NAME}    the secrets of transfers, unwrapped
+    {"op": "keep", "name": NAME, "text": TEXT}    a secret of Secrets Manager holds this from now on: its ARN
     {"op": "grep", "text": TEXT}    where TEXT is, of all that is kept in the account: rows, inputs, outputs, user data
 
 Ends with its stdin; nothing of it survives.
@@ -301,6 +302,13 @@ class Account:
                                     EncryptionContext={"skyhaul:transfer": row["sk"]["S"]})
                 told.append(json.loads(plain["Plaintext"]))
         return told
+
+    def keep(self, name: str, text: str) -> str:
+        secrets = self.client("secretsmanager")
+        try:
+            return secrets.create_secret(Name=name, SecretString=text)["ARN"]
+        except secrets.exceptions.ResourceExistsException:
+            return secrets.put_secret_value(SecretId=name, SecretString=text)["ARN"]
 
     def grep(self, stack: str, text: str) -> list[str]:
         outputs, found = self._outputs(stack), []

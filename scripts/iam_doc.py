@@ -45,6 +45,8 @@ WHY = {
         "s3:PutObjectTagging": "writing objects with tags",
         "s3:AbortMultipartUpload": "cancelling, and cleaning up what was begun and not ended",
         "s3:ListMultipartUploadParts": "going on with an upload",
+        "secretsmanager:GetSecretValue": "keys of sides that are no AWS, where a transfer names their secret",
+        "sts:AssumeRole": "sides of other accounts, with a session for that side's prefix alone",
     },
     "DeletePolicy": {"s3:DeleteObject": "deletions of a sync with `--delete`, or of a trigger with it"},
     "MachinePolicy": {
@@ -89,7 +91,7 @@ WHY = {
         "dynamodb:DeleteItem": "what it gives back",
         "dynamodb:ConditionCheckItem": "that its lease holds",
         "s3:GetObject": "manifests; the gateway itself, when it boots",
-        "s3:PutObject": "receipts and outcomes",
+        "s3:PutObject": "receipts and outcomes; what it says, under logs/",
         "kms:Decrypt": "reading rows and segments",
         "kms:GenerateDataKey": "writing them",
     },
@@ -99,6 +101,19 @@ WHY = {
         "dynamodb:PutItem": "submitting, and wanting something of a transfer",
         "dynamodb:Query": "which transfers there are; progress",
         "states:StartExecution": "beginning an attempt",
+        "cloudformation:DescribeStacks": "where the deployment's parts are",
+        "s3:GetObject": "`report`; `logs` of gateways",
+        "s3:ListBucket": "`logs`: which there are",
+        "states:GetExecutionHistory": "`logs` of the workflow",
+        "kms:Decrypt": "reading rows and segments",
+        "kms:GenerateDataKey": "writing rows",
+    },
+    "OperatePolicy": {
+        "dynamodb:GetItem": "one dataplane, or what uses it",
+        "dynamodb:PutItem": "ending one; pausing what uses it",
+        "dynamodb:Query": "`dataplane list`",
+        "states:StartExecution": "`dataplane create`",
+        "states:DescribeExecution": "whether its machines are there",
         "cloudformation:DescribeStacks": "where the deployment's parts are",
         "kms:Decrypt": "reading rows",
         "kms:GenerateDataKey": "writing rows",
@@ -169,7 +184,15 @@ def statements(resource: dict) -> list[dict]:
         document = each.get("PolicyDocument", each) if isinstance(each, dict) else {}
         found += document.get("Statement", [])
     document = resource["Properties"].get("PolicyDocument", {})
-    return found + document.get("Statement", [])
+    return [plain(each) for each in found + document.get("Statement", [])]
+
+
+def plain(statement: dict) -> dict:
+    """One that is there under a condition of the template says so."""
+    if "!If" not in statement:
+        return statement
+    condition, there, _ = statement["!If"]
+    return there | {"Condition": there.get("Condition", {}) | {condition: {"": True}}}
 
 
 def table(name: str, resource: dict, missing: set, used: set) -> list[str]:
@@ -180,7 +203,7 @@ def table(name: str, resource: dict, missing: set, used: set) -> list[str]:
             if why is None:
                 missing.add(f"{name} {action}")
             used.add((name, action))
-            conditions = [f"{key} {test}".replace("|", "/") for test, keys in statement.get("Condition", {}).items()
+            conditions = [f"{key} {test}".strip().replace("|", "/") for test, keys in statement.get("Condition", {}).items()
                           for key in keys]
             where = ", ".join(words(statement["Resource"]))
             lines.append(f"| `{action}` | {where} | {', '.join(conditions)} | {why} |")

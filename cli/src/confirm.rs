@@ -1,4 +1,4 @@
-//! The question before a sync deletes.
+//! The question before something is deleted.
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::mpsc;
@@ -41,6 +41,19 @@ pub(crate) fn closure(
             || answer(&cancel),
         )
     }))
+}
+
+/// Asks whether something is to be done that nothing undoes; refused (`Invalid`) where nobody can answer.
+pub(crate) fn agreed(
+    yes: bool,
+    question: &str,
+    screen: &Screen,
+    cancel: &CancellationToken,
+) -> Result<bool> {
+    if !yes && !std::io::stdin().is_terminal() {
+        return Err(Error::invalid("there is no terminal to ask on").hint("-y says yes beforehand"));
+    }
+    Ok(yes || screen.ask(question, || answer(cancel)))
 }
 
 /// Whether the user's line says yes. Asking to stop is a no.

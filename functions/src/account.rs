@@ -17,7 +17,7 @@ use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
 use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
 use skyhaul_stores::open::{Ambient, Kept};
 use skyhaul_workflow::machines::Regions;
-use skyhaul_workflow::{Account, Deployed};
+use skyhaul_workflow::{Account, Deployed, staging};
 
 use crate::boot;
 use crate::environment::Environment;
@@ -84,6 +84,8 @@ impl Services {
             state: Arc::clone(&self.state),
             control: Arc::clone(&self.control),
             executions: Arc::new(StateMachine::new(&self.config, arn)),
+            staging: self.environment.staging.clone(),
+            opens: Arc::new(Ambient),
         })
     }
 
@@ -126,11 +128,13 @@ impl Services {
         }
         let port = ports.first().copied().unwrap_or_default();
         let control = self.table(&environment.control_table);
+        let staging = environment.staging.clone();
         let boot = move |row: &DataplaneRow, member: &MemberRow| {
             let region = deployed.get(&member.plan.region);
             region.map_or_else(String::new, |region| {
-                let identity = &region.ec2.identity;
-                boot::script((row, member), &control, &region.gateway, identity)
+                let logs = staging::logs(&staging, &row.id);
+                let how = (&*region.ec2.identity, &logs);
+                boot::script((row, member), &control, &region.gateway, how)
             })
         };
         let key = environment.key.clone();

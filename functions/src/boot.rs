@@ -1,6 +1,7 @@
 //! What a gateway's machine is started with: a script, the same for the same member whenever it is asked for.
 
 use skyhaul_gateway::config::{Boot, TableConfig};
+use skyhaul_model::spec::Endpoint;
 use skyhaul_stack::region::Artifact;
 use skyhaul_state::control::{DataplaneRow, MemberRow};
 
@@ -15,17 +16,29 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// The script of a member's machine. Holds no secret.
+/// Where a member's machines keep what they say, in the place of their dataplane.
+fn logs_of(logs: &Endpoint, member: &MemberRow) -> Endpoint {
+    let location = &logs.location;
+    let (folder, name) = (&location.path, &member.plan.name);
+    Endpoint {
+        location: location.with_path(format!("{folder}{name}/")),
+        ..logs.clone()
+    }
+}
+
+/// The script of a member's machine; `logs` is where the machines of its dataplane keep what they say. Holds no
+/// secret.
 pub(crate) fn script(
     (row, member): (&DataplaneRow, &MemberRow),
     control: &TableConfig,
     artifact: &Artifact,
-    identity: &str,
+    (identity, logs): (&str, &Endpoint),
 ) -> String {
     let boot = Boot {
         control: control.clone(),
         machine: MACHINE.to_owned(),
         intent: member.intent(&row.id),
+        logs: Some(logs_of(logs, member)),
     };
     let boot = serde_json::to_string(&boot).unwrap_or_default();
     let lines = [
@@ -48,6 +61,7 @@ mod tests {
     use std::process::Command;
 
     use skyhaul_model::machine::DataplaneId;
+    use skyhaul_model::spec::Connection;
     use skyhaul_state::suite::control::plan;
 
     use super::*;
@@ -67,7 +81,12 @@ mod tests {
             sha256: "00".to_owned(),
         };
         let identity = "arn:aws:ec2:eu-west-1:1:instance/";
-        script((row, &row.members[0]), &control, &artifact, identity)
+        let logs = Endpoint {
+            location: "s3://bucket/logs/d/".parse().unwrap(),
+            connection: Connection::default(),
+        };
+        let of = (row, &row.members[0]);
+        script(of, &control, &artifact, (identity, &logs))
     }
 
     #[test]
@@ -94,6 +113,8 @@ mod tests {
         assert_eq!(boot.machine, "arn:aws:ec2:eu-west-1:1:instance/i-1");
         assert_eq!(boot.intent, row.members[0].intent(&row.id));
         assert_eq!(boot.control.name, "it's a \"table\"");
+        let logs = format!("s3://bucket/logs/d/{}/", row.members[0].plan.name);
+        assert_eq!(boot.logs.unwrap().location.to_string(), logs);
         let checked = Command::new("bash").args(["-n", "-c", &text]).status();
         assert!(checked.unwrap().success());
     }

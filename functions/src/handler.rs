@@ -8,10 +8,12 @@ use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use skyhaul_engine::StepEnd;
+use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{ControlState, Failure, Stage};
 use skyhaul_workflow::Account;
 use skyhaul_workflow::machines::{Transfers, reap};
+use skyhaul_workflow::steps::dataplanes::{self, DataplaneOrder};
 use skyhaul_workflow::steps::{self, Attempt, Ended};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -171,6 +173,15 @@ async fn carried_out(
         Function::Teardown if payload.get("detail").is_some() => {
             return told_of_an_end(account, payload, until).await;
         }
+        Function::Plan if payload.get("dataplane").is_some() => {
+            let order: DataplaneOrder = serde_json::from_value(payload)
+                .map_err(|error| Error::invalid("that is no order of machines").cause(error))?;
+            dataplanes::order(account, &order, now).await?;
+            return Ok(json!({}));
+        }
+        Function::Provision if payload.get("dataplane").is_some() => {
+            return machines(account, payload, now).await;
+        }
         _ => {}
     }
     let told: Told = serde_json::from_value(payload)
@@ -202,6 +213,26 @@ async fn carried_out(
         }
         done => done,
     }
+}
+
+/// What is told of machines that are launched without a transfer.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToldOfMachines {
+    dataplane: DataplaneId,
+    /// They cannot be had.
+    #[serde(default)]
+    give_up: bool,
+}
+
+async fn machines(account: &Account, payload: Value, now: Timestamp) -> Result<Value> {
+    let told: ToldOfMachines = serde_json::from_value(payload)
+        .map_err(|error| Error::invalid("that is no dataplane").cause(error))?;
+    if told.give_up {
+        dataplanes::give_up(account, &told.dataplane).await?;
+        return step(StepEnd::Done);
+    }
+    step(dataplanes::launch(account, &told.dataplane, now).await?)
 }
 
 /// What else a step is told.

@@ -103,6 +103,9 @@ pub struct Boot {
     pub machine: String,
     /// What it was launched for.
     pub intent: IntentId,
+    /// Where what it says is kept.
+    #[serde(default)]
+    pub logs: Option<Endpoint>,
 }
 
 /// Seconds of a drain, where the configuration does not say: less than the two minutes after which

@@ -27,6 +27,7 @@ pub mod routes;
 pub mod run;
 pub mod secret;
 pub mod serve;
+pub mod shipping;
 mod socket;
 mod tls;
 pub mod wire;

@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use clap::Parser;
 use skyhaul_gateway::config::{Boot, Config};
 use skyhaul_gateway::orders::Orders;
+use skyhaul_gateway::shipping::{self, Said};
 use skyhaul_gateway::{host, run};
 use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::MakeWriterExt as _;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -40,12 +43,16 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,skyhaul_gateway=info"));
-    tracing_subscriber::fmt()
+    let said = Said::default();
+    let fmt = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    match start(&arguments) {
+        .with_ansi(false);
+    if arguments.boot.is_some() {
+        fmt.with_writer(std::io::stderr.and(said.clone())).init();
+    } else {
+        fmt.with_writer(std::io::stderr).init();
+    }
+    match start(&arguments, said) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -59,7 +66,7 @@ enum Purpose {
     /// One transfer.
     Gateway(Box<Config>),
     /// Whatever it is assigned to.
-    Machine(Boot),
+    Machine(Box<Boot>),
 }
 
 fn open(path: &Path) -> Result<BufReader<File>> {
@@ -73,7 +80,7 @@ fn open(path: &Path) -> Result<BufReader<File>> {
 
 fn purpose(arguments: &Arguments, orders: &Orders) -> Result<Purpose> {
     let config = match (&arguments.config, &arguments.boot) {
-        (_, Some(path)) => return Ok(Purpose::Machine(Boot::read(open(path)?)?)),
+        (_, Some(path)) => return Ok(Purpose::Machine(Box::new(Boot::read(open(path)?)?))),
         (Some(path), None) if path.as_os_str() != "-" => Config::read(open(path)?)?,
         _ => {
             let config = Config::read(std::io::stdin().lock())?;
@@ -93,7 +100,7 @@ fn purpose(arguments: &Arguments, orders: &Orders) -> Result<Purpose> {
     Ok(Purpose::Gateway(Box::new(config)))
 }
 
-fn start(arguments: &Arguments) -> Result<()> {
+fn start(arguments: &Arguments, said: Said) -> Result<()> {
     let orders = Orders::default();
     let purpose = purpose(arguments, &orders)?;
     run::raise_descriptors();
@@ -107,10 +114,27 @@ fn start(arguments: &Arguments) -> Result<()> {
         watch_signals(&orders)?;
         match purpose {
             Purpose::Gateway(config) => Box::pin(run::run(*config, orders)).await,
-            Purpose::Machine(boot) => Box::pin(host::boot(boot, orders)).await,
+            Purpose::Machine(boot) => Box::pin(machine(*boot, orders, said)).await,
         }
     });
     runtime.shutdown_background();
+    ended
+}
+
+/// Runs a machine, and keeps what it says where it was told to.
+async fn machine(boot: Boot, orders: Orders, said: Said) -> Result<()> {
+    let Some(at) = boot.logs.clone() else {
+        return host::boot(boot, orders).await;
+    };
+    let over = CancellationToken::new();
+    let shipped = tokio::spawn(shipping::ship(said, at, over.clone()));
+    let ended = host::boot(boot, orders).await;
+    // Said here, to be among what is kept.
+    if let Err(error) = &ended {
+        tracing::error!("{error}");
+    }
+    over.cancel();
+    let _ = shipped.await;
     ended
 }
 

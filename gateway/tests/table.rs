@@ -46,33 +46,41 @@ async fn account(bucket: &Bucket) -> SdkConfig {
         .await
 }
 
-/// A table and a bucket, empty.
-async fn cloud(bucket: &Bucket) -> Places {
-    let (access, secret) = (&bucket.endpoint.access_key, &bucket.endpoint.secret_key);
-    let table = table("state");
-    let state = DynamoDbState::new(&account(bucket).await, &table.name);
-    state.create_tables().await.unwrap();
-    let segments = Endpoint {
-        location: format!("s3://{}/transfers/t", bucket.name).parse().unwrap(),
+/// A place in a bucket.
+fn place(bucket: &Bucket, prefix: &str) -> Endpoint {
+    Endpoint {
+        location: format!("s3://{}/{prefix}", bucket.name).parse().unwrap(),
         connection: Connection {
             endpoint_url: Some(bucket.endpoint.url.clone()),
             region: Some(bucket.endpoint.region.clone()),
             ..Connection::default()
         },
-    };
+    }
+}
+
+/// What is kept at a place.
+async fn staging(bucket: &Bucket, at: &Endpoint) -> Staging {
     let options = S3Options {
         credentials: Some(Credentials {
-            access_key_id: access.clone(),
-            secret_access_key: secret.clone(),
+            access_key_id: bucket.endpoint.access_key.clone(),
+            secret_access_key: bucket.endpoint.secret_key.clone(),
             session_token: None,
         }),
         ..S3Options::default()
     };
-    let (location, connection) = (&segments.location, &segments.connection);
-    let store = S3Store::open(location, connection, Side::Control, options).await;
+    let store = S3Store::open(&at.location, &at.connection, Side::Control, options).await;
+    Staging::new(Arc::new(store.unwrap()), &at.location.path)
+}
+
+/// A table and a bucket, empty.
+async fn cloud(bucket: &Bucket) -> Places {
+    let table = table("state");
+    let state = DynamoDbState::new(&account(bucket).await, &table.name);
+    state.create_tables().await.unwrap();
+    let segments = place(bucket, "transfers/t");
     Places {
         state: Arc::new(state),
-        segments: Arc::new(Staging::new(Arc::new(store.unwrap()), &location.path)),
+        segments: Arc::new(staging(bucket, &segments).await),
         found: (StateConfig::Table(table), segments),
     }
 }
@@ -164,6 +172,7 @@ async fn machine(
         control: table.clone(),
         machine: format!("arn:aws:ec2:::instance/{member}"),
         intent: intent.clone(),
+        logs: Some(place(bucket, &format!("logs/{member}/"))),
     };
     let file = live.file(&format!("{member}.json"));
     std::fs::write(&file, serde_json::to_string(&boot).unwrap()).unwrap();
@@ -192,9 +201,9 @@ async fn machines_work_for_what_they_are_assigned_to_and_end_when_they_are_struc
     let table = table("control");
     let control = DynamoDbControl::new(&account(&bucket).await, &table.name);
     control.create_table().await.unwrap();
-    let place = (&control, &table);
-    let (one, source) = machine(place, &live, ("src-1", &bucket)).await;
-    let (two, destination) = machine(place, &live, ("dst-1", &bucket)).await;
+    let told = (&control, &table);
+    let (one, source) = machine(told, &live, ("src-1", &bucket)).await;
+    let (two, destination) = machine(told, &live, ("dst-1", &bucket)).await;
     live::eventually("all groups are done", async || {
         let progress = live.state.progress(&live.id).await.unwrap();
         (progress.groups_done == progress.groups).then_some(())
@@ -206,4 +215,13 @@ async fn machines_work_for_what_they_are_assigned_to_and_end_when_they_are_struc
     source.succeeds().await;
     destination.succeeds().await;
     live.ended_whole().await;
+    for member in ["src-1", "dst-1"] {
+        let kept = staging(&bucket, &place(&bucket, &format!("logs/{member}/"))).await;
+        let mut said = String::new();
+        for name in kept.names().await.unwrap() {
+            said += &String::from_utf8(kept.lines(&name).await.unwrap()).unwrap();
+        }
+        assert!(said.contains("assigned"), "{member}: {said}");
+        assert!(said.contains(live.id.as_str()), "{member}: {said}");
+    }
 }

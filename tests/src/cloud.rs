@@ -107,6 +107,18 @@ fn dist(folder: &Path) {
     assert!(copied.unwrap().success());
 }
 
+/// An `aws` that says what it was called with: the service behind Session Manager is not emulated.
+fn tools(folder: &Path) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let tools = folder.join("tools");
+    std::fs::create_dir_all(&tools).unwrap();
+    let aws = tools.join("aws");
+    std::fs::write(&aws, "#!/bin/sh\necho \"$@\"\n").unwrap();
+    std::fs::set_permissions(&aws, std::fs::Permissions::from_mode(0o755)).unwrap();
+    tools
+}
+
 impl Cloud {
     /// Starts it, and deploys with these buckets.
     #[must_use]
@@ -142,9 +154,13 @@ impl Cloud {
         };
         let sam = crate::root().join(".testbench/sam/bin");
         let path = std::env::var("PATH").unwrap_or_default();
+        let tools = tools(folder.path());
         let cli = Cli::new()
             .patience(PATIENCE)
-            .env("PATH", format!("{}:{path}", sam.display()))
+            .env(
+                "PATH",
+                format!("{}:{}:{path}", tools.display(), sam.display()),
+            )
             .env("AWS_ENDPOINT_URL", serves.endpoint)
             .env("AWS_REGION", &serves.src.region)
             .env("AWS_DEFAULT_REGION", &serves.src.region)
@@ -212,6 +228,12 @@ impl Cloud {
     #[must_use]
     pub fn secrets(&self) -> Vec<Value> {
         self.ask(json!({ "stack": STACK }), "secrets")
+    }
+
+    /// A secret of Secrets Manager holds this from now on: its ARN.
+    #[must_use]
+    pub fn keep(&self, name: &str, secret: &Value) -> String {
+        self.ask(json!({ "name": name, "text": secret.to_string() }), "keep")
     }
 
     fn ask<T: DeserializeOwned>(&self, mut request: Value, op: &str) -> T {

@@ -193,9 +193,49 @@ fn chunks_that_failed_are_told_from_those_that_did_not() {
 }
 
 #[test]
+fn what_became_of_every_object_is_told_again() {
+    let pair = Pair::new(Kind::S3ToDisk);
+    let names = ["a", "b", "c\n"];
+    pair.source
+        .write(&names.map(|name| (name, Body::new(1, 10))));
+    pair.destination.tree().directory("a");
+    pair.destination.write(&[("gone", Body::new(2, 10))]);
+    let path = |name: &str| pair.cli.home().join(name).display().to_string();
+    let (first, second, nowhere) = (path("first"), path("second"), path("no/such/folder"));
+    let flags = ["--delete", "--force", "-y", "--report", &first];
+    pair.run("sync", "", "", &flags).assert_code(1);
+    let id = id(&pair.cli);
+    let shown = pair.cli.run(&["report", &id]);
+    let lines: Vec<_> = shown.assert_code(0).stdout.lines().collect();
+    assert_eq!(lines.len(), 4, "{shown}");
+    let is_told = |action: &str, key: &str| {
+        lines
+            .iter()
+            .any(|line| line.starts_with(action) && line.contains(key))
+    };
+    assert!(is_told("copied", "b"), "{shown}");
+    assert!(is_told("copied", r"c\n"), "{shown}");
+    assert!(is_told("failed", "a: "), "{shown}");
+    assert!(is_told("deleted", "gone"), "{shown}");
+    let failed = pair.cli.run(&["report", &id, "--only", "failed", "--json"]);
+    let failed = failed.assert_code(0).events();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0]["object"]["destination_key"], "a");
+    // The same file as the transfer itself wrote.
+    pair.cli.run(&["report", &id, "-o", &second]).assert_code(0);
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&first), read(&second));
+    let refused = pair.cli.run(&["report", &id, "-o", &nowhere]);
+    assert!(
+        refused.assert_code(1).stderr.contains("report"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_transfer_is_known_by_the_beginning_of_its_id_if_no_other_begins_so() {
     let pair = Pair::new(Kind::DiskToDisk);
-    for command in ["top", "chunks", "logs", "status"] {
+    for command in ["top", "chunks", "report", "logs", "status"] {
         let unknown = pair.cli.run(&[command, "01ZZZ"]);
         let said = &unknown.assert_code(1).stderr;
         assert!(said.contains("there is no transfer `01ZZZ`"), "{unknown}");
@@ -203,7 +243,7 @@ fn a_transfer_is_known_by_the_beginning_of_its_id_if_no_other_begins_so() {
     pair.source.write(&[("a", Body::new(1, 10))]);
     pair.run("cp", "", "", &["-r"]).assert_code(0);
     let first = id(&pair.cli);
-    for command in ["top", "chunks", "logs", "status"] {
+    for command in ["top", "chunks", "report", "logs", "status"] {
         let known = pair.cli.run(&[command, &first[..20].to_lowercase()]);
         known.assert_code(0);
     }

@@ -28,6 +28,12 @@ pub(crate) struct DeployArgs {
         required_unless_present = "only_regions"
     )]
     pub(crate) buckets: Vec<String>,
+    /// A role that transfers may assume, such as one of another account; once for each
+    #[arg(long = "role", value_name = "ARN")]
+    pub(crate) roles: Vec<String>,
+    /// A secret of Secrets Manager with the keys of another service; once for each
+    #[arg(long = "secret", value_name = "ARN")]
+    pub(crate) secrets: Vec<String>,
     /// A region in which gateways run; once for each [default: that of the stack]
     #[arg(long = "region", value_name = "REGION")]
     pub(crate) regions: Vec<String>,

@@ -2,9 +2,9 @@
 
 use clap::Args;
 use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Location, Result, Scheme};
+use skyhaul_model::{Location, Result, Scheme, Side};
 
-use crate::config::endpoints::{NamedEndpoint, url};
+use crate::config::endpoints::{NamedEndpoint, account, secret, url};
 use crate::config::{Config, Name};
 use crate::values;
 
@@ -51,6 +51,30 @@ macro_rules! side {
                 help = concat!("No signature in requests to ", $of)
             )]
             no_sign_request: bool,
+            #[arg(
+                id = concat!($prefix, "secret"), long = concat!($prefix, "secret"),
+                value_name = "ARN", value_parser = secret, conflicts_with_all = [
+                    concat!($prefix, "profile"), concat!($prefix, "no-sign-request"),
+                ],
+                help = concat!("Secret of Secrets Manager that holds the keys of ", $of)
+            )]
+            secret: Option<String>,
+            #[arg(
+                id = concat!($prefix, "role-arn"), long = concat!($prefix, "role-arn"),
+                value_name = "ARN", help = concat!("Role to assume at ", $of)
+            )]
+            role_arn: Option<String>,
+            #[arg(
+                id = concat!($prefix, "external-id"), long = concat!($prefix, "external-id"),
+                value_name = "ID", help = concat!("External id of the role of ", $of)
+            )]
+            external_id: Option<String>,
+            #[arg(
+                id = concat!($prefix, "bucket-owner"), long = concat!($prefix, "bucket-owner"),
+                value_name = "ACCOUNT", value_parser = account,
+                help = concat!("Account that must own the bucket of ", $of)
+            )]
+            bucket_owner: Option<String>,
         }
 
         impl $type {
@@ -62,6 +86,10 @@ macro_rules! side {
                     path_style: self.path_style,
                     no_sign_request: self.no_sign_request.then_some(true),
                     requester_pays: None,
+                    secret: self.secret.clone(),
+                    role_arn: self.role_arn.clone(),
+                    external_id: self.external_id.clone(),
+                    bucket_owner: self.bucket_owner.clone(),
                 };
                 (self.endpoint.as_deref(), flags)
             }
@@ -129,6 +157,42 @@ impl SidesArgs {
             &self.pay,
             config,
         )
+    }
+}
+
+/// What is to be looked at: both sides, the source, or neither.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct MaybeSidesArgs {
+    /// A source to look at
+    #[arg(value_name = "SRC", value_parser = location)]
+    source: Option<Location>,
+    /// A destination to look at
+    #[arg(value_name = "DST", value_parser = location)]
+    destination: Option<Location>,
+    #[command(flatten)]
+    src: SourceFlags,
+    #[command(flatten)]
+    dst: DestinationFlags,
+    #[command(flatten)]
+    both: BothFlags,
+    #[command(flatten)]
+    pay: PayArgs,
+}
+
+impl MaybeSidesArgs {
+    /// The source and the destination with their connections, as far as they are said.
+    pub(crate) fn endpoints(&self, config: &Config) -> Result<Vec<(Side, Endpoint)>> {
+        let sides = [
+            (Side::Source, &self.source, self.src.split()),
+            (Side::Destination, &self.destination, self.dst.split()),
+        ];
+        let said = sides.into_iter();
+        let said = said.filter_map(|(side, place, flags)| Some((side, place.as_ref()?, flags)));
+        said.map(|(side, place, flags)| {
+            let endpoint = endpoint(place, &[flags, self.both.split()], &self.pay, config)?;
+            Ok((side, endpoint))
+        })
+        .collect()
     }
 }
 

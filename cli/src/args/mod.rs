@@ -10,6 +10,8 @@ mod cp;
 mod dataplane;
 mod deletion;
 mod deploy;
+mod deprovision;
+mod doctor;
 mod endpoint;
 mod filters;
 mod gateways;
@@ -17,15 +19,19 @@ mod global;
 mod logs;
 mod ls;
 mod performance;
+mod report;
 mod resume;
 mod schedule;
+mod ssh;
 mod stack;
 mod status;
 mod sync;
 mod top;
 mod transfer;
 mod trigger;
+mod undeploy;
 mod verify;
+mod wait;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
@@ -36,24 +42,30 @@ pub(crate) use comparison::{CompareArgs, IfExistsArgs};
 pub(crate) use completions::CompletionsArgs;
 pub(crate) use config::{ConfigArgs, ConfigCommand, ImportSource};
 pub(crate) use cp::CpArgs;
-pub(crate) use dataplane::{DataplaneArgs, DataplaneCommand};
+pub(crate) use dataplane::{CreateArgs, DataplaneArgs, DataplaneCommand};
 pub(crate) use deletion::{DeleteArgs, YesArgs};
 pub(crate) use deploy::DeployArgs;
-pub(crate) use endpoint::{OneSideArgs, SidesArgs};
+pub(crate) use deprovision::DeprovisionArgs;
+pub(crate) use doctor::DoctorArgs;
+pub(crate) use endpoint::{MaybeSidesArgs, OneSideArgs, SidesArgs};
 pub(crate) use filters::FilterArgs;
 pub(crate) use global::GlobalArgs;
 pub(crate) use logs::LogsArgs;
 pub(crate) use ls::LsArgs;
 pub(crate) use performance::{CheckersArgs, PartArgs, SpeedArgs};
+pub(crate) use report::ReportArgs;
 pub(crate) use resume::ResumeArgs;
 pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
+pub(crate) use ssh::SshArgs;
 pub(crate) use stack::{NamedArgs, StackArgs, SubmitArgs, SubmittedArgs};
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use top::TopArgs;
-pub(crate) use transfer::{HowArgs, Kind, ReportArgs, WhatArgs};
+pub(crate) use transfer::{HowArgs, Kind, ToReportArgs, WhatArgs};
 pub(crate) use trigger::{TriggerArgs, TriggerCommand};
+pub(crate) use undeploy::UndeployArgs;
 pub(crate) use verify::VerifyArgs;
+pub(crate) use wait::WaitArgs;
 
 /// Move bulk data between object stores and disks
 #[derive(Debug, Parser)]
@@ -86,24 +98,25 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Resume(ResumeArgs),
     Status(StatusArgs),
-    /// Follow a transfer of a deployment until it has ended
-    #[command(after_help = "\
-Ends when the attempt that goes on has ended, with the exit code that `cp` or
-`sync` would have had. Interrupted it ends, and the transfer goes on.")]
-    Wait(SubmittedArgs),
+    Wait(WaitArgs),
     /// Let a transfer of a deployment end, so that `resume` goes on with it
     Pause(SubmittedArgs),
     /// End a transfer of a deployment for good, and remove what it left half done
     Cancel(SubmittedArgs),
     Top(TopArgs),
     Chunks(ChunksArgs),
+    Report(ReportArgs),
     Logs(LogsArgs),
     #[command(visible_alias = "check")]
     Verify(Box<VerifyArgs>),
     Schedule(ScheduleArgs),
     Trigger(TriggerArgs),
     Dataplane(DataplaneArgs),
+    Deprovision(DeprovisionArgs),
+    Ssh(SshArgs),
+    Doctor(Box<DoctorArgs>),
     Deploy(Box<DeployArgs>),
+    Undeploy(UndeployArgs),
     Config(ConfigArgs),
     Cleanup(CleanupArgs),
     Completions(CompletionsArgs),

@@ -3,7 +3,7 @@
 use clap::Args;
 use skyhaul_model::TransferId;
 
-use super::{ReportArgs, SpeedArgs, StackArgs, YesArgs};
+use super::{SpeedArgs, StackArgs, ToReportArgs, YesArgs};
 
 /// Go on with an interrupted transfer
 #[derive(Debug, Clone, Args)]
@@ -18,5 +18,5 @@ pub(crate) struct ResumeArgs {
     #[command(flatten)]
     pub(crate) place: StackArgs,
     #[command(flatten)]
-    pub(crate) report: ReportArgs,
+    pub(crate) report: ToReportArgs,
 }

@@ -3,6 +3,7 @@
 use clap::Args;
 use skyhaul_model::TransferId;
 use skyhaul_model::machine::{DataplaneId, Market};
+use skyhaul_workflow::ceiling::Ceiling;
 use skyhaul_workflow::order::FleetOrder;
 
 use crate::config::{Name, Value};
@@ -69,6 +70,12 @@ pub(crate) struct SubmitArgs {
     /// Minutes that machines are kept without a transfer [default with --reuse-gateways: 15]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_080))]
     autoshutdown_minutes: Option<u32>,
+    /// Stop after so many hours; `resume` goes on [default: 720]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8_760))]
+    max_hours: Option<u32>,
+    /// Stop at about so many dollars for machines and traffic; `resume` goes on [default: 1000]
+    #[arg(long, value_name = "USD", value_parser = clap::value_parser!(u32).range(1..))]
+    max_cost: Option<u32>,
 }
 
 /// Minutes that machines are kept which are to be used again, where none are said.
@@ -110,6 +117,10 @@ impl SubmitArgs {
             dataplane: self.dataplane.clone(),
             reuse: self.reuse_gateways,
             autoshutdown: self.autoshutdown_minutes.or(kept),
+            ceiling: Ceiling {
+                hours: self.max_hours.unwrap_or(base.ceiling.hours),
+                dollars: self.max_cost.unwrap_or(base.ceiling.dollars),
+            },
             ..base
         }
     }
@@ -123,6 +134,8 @@ impl SubmitArgs {
             (!self.instance_type.is_empty(), "--instance-type"),
             (self.dataplane.is_some(), "--dataplane"),
             (self.reuse_gateways, "--reuse-gateways"),
+            (self.max_hours.is_some(), "--max-hours"),
+            (self.max_cost.is_some(), "--max-cost"),
             (
                 self.autoshutdown_minutes.is_some(),
                 "--autoshutdown-minutes",

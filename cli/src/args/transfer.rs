@@ -15,7 +15,7 @@ use crate::config::{Config, Name, Value};
 /// Where reports go.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
-pub(crate) struct ReportArgs {
+pub(crate) struct ToReportArgs {
     /// Write a JSON line for each object to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
@@ -48,7 +48,7 @@ pub(crate) struct HowArgs {
     #[command(flatten)]
     pub(crate) submit: SubmitArgs,
     #[command(flatten)]
-    pub(crate) report: ReportArgs,
+    pub(crate) report: ToReportArgs,
 }
 
 /// In what `cp` and `sync` differ.

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use skyhaul_model::Result;
+use skyhaul_model::machine::{DataplaneId, Market};
 use skyhaul_state::control::{DataplaneChange, DataplaneRow, DataplaneStatus};
+use skyhaul_workflow::order::FleetOrder;
+use skyhaul_workflow::steps::dataplanes::DataplaneOrder;
 
 use super::deployment;
-use crate::args::{DataplaneArgs, DataplaneCommand};
+use crate::args::{CreateArgs, DataplaneArgs, DataplaneCommand};
 use crate::context::Context;
 use crate::exit;
 use crate::output::schema::{Body, Line};
@@ -14,28 +17,77 @@ use crate::output::{Lines, text};
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &DataplaneArgs) -> Result<u8> {
-    let (DataplaneCommand::List { place } | DataplaneCommand::Delete { place, .. }) = &args.command;
+    let place = match &args.command {
+        DataplaneCommand::Create(args) => return create(context, args).await,
+        DataplaneCommand::List { place } | DataplaneCommand::Delete { place, .. } => place,
+    };
     let deployed = deployment::said(context, place).await?;
     let control = &deployed.control;
     let rows = match &args.command {
-        DataplaneCommand::List { .. } => context.unless_cancelled(control.dataplanes()).await?,
         DataplaneCommand::Delete { id, .. } => {
             let end = control.change(id, &DataplaneChange::EndIdle);
             vec![context.unless_cancelled(end).await?]
         }
+        _ => context.unless_cancelled(control.dataplanes()).await?,
     };
     let mut lines = context.lines();
     for row in rows
         .iter()
         .filter(|row| row.status != DataplaneStatus::Ended)
     {
-        if context.global.json {
-            lines.json(&Line::new(None, Body::dataplane(row)));
-        } else {
-            line(&mut lines, row);
-        }
+        show(context, &mut lines, row);
     }
     lines.end().map(|()| exit::DONE)
+}
+
+/// Has machines launched, and waits until they are there.
+async fn create(context: &Context, args: &CreateArgs) -> Result<u8> {
+    let config = context.config(args.place.overrides())?;
+    let place = deployment::place(&config)?;
+    let base = FleetOrder::default();
+    let types = Some(&args.instance_type).filter(|types| !types.is_empty());
+    let order = DataplaneOrder {
+        dataplane: args.id.clone().unwrap_or_else(DataplaneId::generate),
+        owner: deployment::owner(),
+        source: args.from.clone(),
+        destinations: args.to.iter().cloned().collect(),
+        fleet: FleetOrder {
+            per_region: args.gateways,
+            market: if args.spot { Market::Spot } else { base.market },
+            instance_types: types.cloned().unwrap_or(base.instance_types),
+            autoshutdown: Some(args.autoshutdown_minutes),
+            ..FleetOrder::default()
+        },
+    };
+    order.check()?;
+    let outputs = context.unless_cancelled(place.outputs()).await?;
+    let (deployed, launches) = (outputs.deployed()?, outputs.launches()?);
+    context.unless_cancelled(launches.start(&order)).await?;
+    let id = &order.dataplane;
+    if !args.detach {
+        context.screen.warn(&format!("launching {id}"));
+        context
+            .unless_cancelled(launches.finished(id, deployment::EVERY))
+            .await?;
+    }
+    let row = context
+        .unless_cancelled(deployed.control.dataplane(id))
+        .await?;
+    let mut lines = context.lines();
+    match row {
+        Some(row) => show(context, &mut lines, &row),
+        None => lines.line(format_args!("{id}")),
+    }
+    lines.end().map(|()| exit::DONE)
+}
+
+/// A line of it.
+pub(super) fn show(context: &Context, lines: &mut Lines, row: &DataplaneRow) {
+    if context.global.json {
+        lines.json(&Line::new(None, Body::dataplane(row)));
+    } else {
+        line(lines, row);
+    }
 }
 
 /// Its status in a word.

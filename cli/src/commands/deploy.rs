@@ -20,6 +20,8 @@ pub(crate) async fn run(context: &Context, args: &DeployArgs) -> Result<u8> {
         place: place.clone(),
         from: args.from.clone(),
         buckets: args.buckets.clone(),
+        roles: args.roles.clone(),
+        secrets: args.secrets.clone(),
         parameters: args.parameters.clone(),
         tags: args.tags.clone(),
     };

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skyhaul_model::{Error, Result, TransferId};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_stack::Place;
 use skyhaul_state::TransferStatus;
 use skyhaul_state::control::{Submission, Wish};
 use skyhaul_workflow::deployed::Standing;
-use skyhaul_workflow::{CopyRequest, Deployed, Events, Order};
+use skyhaul_workflow::inspect::arrival::{Arrival, Part};
+use skyhaul_workflow::{CopyRequest, Deployed, Event, Events, Order};
 
-use crate::args::{HowArgs, StackArgs, SubmittedArgs};
+use crate::args::{HowArgs, StackArgs, SubmittedArgs, WaitArgs};
 use crate::config::{Config, Name};
 use crate::context::Context;
 use crate::exit;
@@ -18,10 +19,10 @@ use crate::output::schema::{Body, Line};
 use crate::output::{Lines, text};
 
 /// Between two looks at a transfer that is followed.
-const EVERY: Duration = Duration::from_secs(2);
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 
 /// Opens the deployment that a command is about.
-async fn open(context: &Context, place: &Place) -> Result<Deployed> {
+pub(super) async fn open(context: &Context, place: &Place) -> Result<Deployed> {
     let outputs = context.unless_cancelled(place.outputs()).await?;
     outputs.deployed()
 }
@@ -112,12 +113,55 @@ pub(super) async fn resume(
 }
 
 /// Runs `wait`.
-pub(super) async fn wait(context: &Context, args: &SubmittedArgs) -> Result<u8> {
+pub(super) async fn wait(context: &Context, args: &WaitArgs) -> Result<u8> {
     let deployed = said(context, &args.place).await?;
+    if let Some(prefix) = &args.prefix
+        && let Some(code) = arrival(context, &deployed, &args.id, prefix).await?
+    {
+        return Ok(code);
+    }
     let standing = context
         .unless_cancelled(deployed.standing(&args.id))
         .await?;
     follow(context, &deployed, &standing.submission).await
+}
+
+/// Waits until a part has arrived; `None` if the attempt ended before it had.
+async fn arrival(
+    context: &Context,
+    deployed: &Deployed,
+    id: &TransferId,
+    prefix: &str,
+) -> Result<Option<u8>> {
+    let mut part = Part::new(prefix);
+    loop {
+        // Asked before the last look, so that what arrived until then counts.
+        let standing = context.unless_cancelled(deployed.standing(id)).await?;
+        let looked = Box::pin(deployed.arrival(id, &mut part));
+        if let Arrival::Arrived { failed } = context.unless_cancelled(looked).await? {
+            let text = match failed {
+                0 => format!("everything under `{prefix}` has arrived"),
+                _ => format!(
+                    "everything under `{prefix}` has arrived but {failed} objects that failed"
+                ),
+            };
+            context.screen.event(&Event::Note(text));
+            return Ok(Some(if failed == 0 {
+                exit::DONE
+            } else {
+                exit::INCOMPLETE
+            }));
+        }
+        if !standing.is_live() {
+            return Ok(None);
+        }
+        context
+            .unless_cancelled(async {
+                tokio::time::sleep(EVERY).await;
+                Ok(())
+            })
+            .await?;
+    }
 }
 
 /// Runs `pause`.
@@ -138,6 +182,10 @@ pub(super) async fn cancel(context: &Context, args: &SubmittedArgs) -> Result<u8
 async fn until_over(context: &Context, deployed: &Deployed, wished: &Submission) -> Result<u8> {
     match follow(context, deployed, wished).await {
         Ok(exit::INTERRUPTED) => Ok(exit::DONE),
+        // It had not been planned yet.
+        Err(error) if error.kind == ErrorKind::Interrupted && !context.cancel.is_cancelled() => {
+            Ok(exit::DONE)
+        }
         ended => ended,
     }
 }

@@ -3,8 +3,9 @@
 use skyhaul_model::Result;
 use skyhaul_workflow::inspect::logs::Which;
 
+use super::carrier::Carrier;
 use crate::args::LogsArgs;
-use crate::context::{Context, driver};
+use crate::context::Context;
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::text;
@@ -14,8 +15,7 @@ const NAME: usize = 8;
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &LogsArgs) -> Result<u8> {
-    let embedded = driver(&context.config(Vec::new())?)?;
-    let id = embedded.find(&args.id).await?;
+    let (carrier, id) = Carrier::find(context, &args.place, &args.id).await?;
     let which = Which {
         gateway: args.gateway.clone(),
         follow: args.follow,
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, args: &LogsArgs) -> Result<u8> {
         }
         !lines.failed()
     };
-    let ended = Box::pin(embedded.logs(&id, &which, &mut show, &context.cancel)).await;
+    let ended = Box::pin(carrier.logs(&id, &which, &mut show, &context.cancel)).await;
     let gone = lines.failed();
     lines.end()?;
     ended?;

@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+mod carrier;
 mod chunks;
 mod cleanup;
 mod completions;
@@ -8,15 +9,20 @@ mod cp;
 pub(crate) mod dataplane;
 mod deploy;
 mod deployment;
+mod deprovision;
+mod doctor;
 mod logs;
 mod ls;
+mod report;
 mod resume;
 mod schedule;
+mod ssh;
 mod status;
 mod sync;
 mod top;
 mod transfer;
 mod trigger;
+mod undeploy;
 mod verify;
 
 use skyhaul_model::Result;
@@ -74,12 +80,17 @@ async fn run(context: &Context, command: Command) -> Result<u8> {
         Command::Cancel(args) => deployment::cancel(context, &args).await,
         Command::Top(args) => top::run(context, &args).await,
         Command::Chunks(args) => chunks::run(context, &args).await,
+        Command::Report(args) => report::run(context, &args).await,
         Command::Logs(args) => logs::run(context, &args).await,
         Command::Verify(args) => verify::run(context, &args).await,
         Command::Trigger(args) => Box::pin(trigger::run(context, &args)).await,
         Command::Schedule(args) => schedule::run(context, &args).await,
         Command::Dataplane(args) => dataplane::run(context, &args).await,
+        Command::Deprovision(args) => deprovision::run(context, &args).await,
+        Command::Doctor(args) => doctor::run(context, &args).await,
+        Command::Ssh(args) => ssh::run(context, &args).await,
         Command::Deploy(args) => deploy::run(context, &args).await,
+        Command::Undeploy(args) => undeploy::run(context, &args).await,
         Command::Config(args) => config::run(context, &args.command),
         Command::Cleanup(args) => cleanup::run(context, &args).await,
         Command::Completions(args) => completions::run(context, &args),

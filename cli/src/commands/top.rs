@@ -4,11 +4,12 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use console::Term;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_workflow::inspect::top::Snapshot;
 
+use super::carrier::Carrier;
 use crate::args::TopArgs;
-use crate::context::{Context, driver};
+use crate::context::Context;
 use crate::exit;
 use crate::output::schema::{Body, Line};
 use crate::output::table;
@@ -18,36 +19,57 @@ const DRAW: Duration = Duration::from_secs(1);
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &TopArgs) -> Result<u8> {
-    let embedded = driver(&context.config(Vec::new())?)?;
-    let id = embedded.find(&args.id).await?;
+    let (carrier, id) = Carrier::find(context, &args.place, &args.id).await?;
     let live = !args.once && !context.global.json && std::io::stdout().is_terminal();
     let mut screen = Table::new();
     loop {
-        let snapshot = embedded.snapshot(&id).await?;
-        if !live {
-            let mut lines = context.lines();
-            if context.global.json {
-                let top = &snapshot;
-                lines.json(&Line::new(Some(&id), Body::Top { top }));
-            } else {
-                for line in table::lines(&snapshot, None) {
-                    lines.line(format_args!("{line}"));
-                }
+        let looked = context.unless_cancelled(carrier.snapshot(&id));
+        let snapshot = match looked.await {
+            Err(error) if live && error.kind == ErrorKind::Interrupted => {
+                return Ok(exit::INTERRUPTED);
             }
-            return lines.end().map(|()| exit::DONE);
+            looked => looked?,
+        };
+        if !live {
+            let snapshot = snapshot.ok_or_else(|| unplanned(&id))?;
+            return once(context, &id, &snapshot);
         }
-        let drawn = screen.draw(&snapshot);
-        drawn.map_err(|error| {
-            Error::control(ErrorKind::Full, "cannot write to the terminal").cause(error)
-        })?;
-        if !snapshot.active {
-            return Ok(exit::DONE);
+        if let Some(snapshot) = snapshot {
+            let drawn = screen.draw(&snapshot);
+            drawn.map_err(|error| {
+                Error::control(ErrorKind::Full, "cannot write to the terminal").cause(error)
+            })?;
+            if !snapshot.active {
+                return Ok(exit::DONE);
+            }
         }
         let slept = context.cancel.run_until_cancelled(tokio::time::sleep(DRAW));
         if slept.await.is_none() {
             return Ok(exit::INTERRUPTED);
         }
     }
+}
+
+fn unplanned(id: &TransferId) -> Error {
+    let message = "the transfer has been submitted, and not been planned yet";
+    Error::control(ErrorKind::NotFound, message)
+        .object(id.as_str())
+        .retryable(true)
+        .hint("look again in some seconds; `skyhaul status` shows what was submitted")
+}
+
+/// Shows it once.
+fn once(context: &Context, id: &TransferId, snapshot: &Snapshot) -> Result<u8> {
+    let mut lines = context.lines();
+    if context.global.json {
+        let top = snapshot;
+        lines.json(&Line::new(Some(id), Body::Top { top }));
+    } else {
+        for line in table::lines(snapshot, None) {
+            lines.line(format_args!("{line}"));
+        }
+    }
+    lines.end().map(|()| exit::DONE)
 }
 
 /// The table on the terminal.

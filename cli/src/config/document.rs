@@ -83,8 +83,10 @@ impl Document {
             }
             let endpoint: NamedEndpoint = toml_edit::de::from_document(copy)
                 .map_err(|error| wrong(&label, error.message()))?;
-            if let Some(url) = &endpoint.endpoint_url {
-                endpoints::url(url).map_err(|message| wrong(&label, &message))?;
+            for (field, text) in endpoint.texts() {
+                if let Some(text) = text {
+                    endpoints::value(field, text).map_err(|message| wrong(&label, &message))?;
+                }
             }
             found.named.insert(name.to_owned(), endpoint);
         }
@@ -123,10 +125,8 @@ impl Document {
             } => {
                 let value: toml_edit::Value = if switch {
                     values::switch(text).map_err(invalid)?.into()
-                } else if field == "endpoint_url" {
-                    endpoints::url(text).map_err(invalid)?.into()
                 } else {
-                    text.into()
+                    endpoints::value(field, text).map_err(invalid)?.into()
                 };
                 put(
                     sub(sub(self.toml.as_table_mut(), "endpoints")?, name)?,
@@ -184,11 +184,7 @@ impl Document {
     /// Takes an endpoint in under a name, replacing what was there.
     pub(crate) fn put_endpoint(&mut self, name: &str, endpoint: &NamedEndpoint) -> Result<()> {
         let table = sub(sub(self.toml.as_table_mut(), "endpoints")?, name)?;
-        for (field, text) in [
-            ("endpoint_url", &endpoint.endpoint_url),
-            ("region", &endpoint.region),
-            ("profile", &endpoint.profile),
-        ] {
+        for (field, text) in endpoint.texts() {
             match text {
                 Some(text) => put(table, field, text.as_str().into()),
                 None => drop(table.remove(field)),
@@ -335,7 +331,9 @@ mod tests {
             ("encrypt_e2e", "true", "not in this version"),
             ("transferz", "3", "no key"),
             ("transfers", "many", "1 to 1024"),
-            ("endpoints.a.secret", "x", "no field"),
+            ("endpoints.a.password", "x", "no field"),
+            ("endpoints.a.secret", "x", "ARN"),
+            ("endpoints.a.bucket_owner", "me", "12 digits"),
             ("endpoints.a.endpoint_url", "nowhere", "URL"),
             ("endpoints.region", "x", "no field"),
             ("buckets.b", "nobody", "no endpoint"),

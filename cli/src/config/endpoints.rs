@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use skyhaul_model::spec::Connection;
+use skyhaul_model::spec::{Connection, Role};
 use skyhaul_model::{Error, Result};
 
 /// `[endpoints.NAME]`: how a service is reached. Credentials are never here, only the name of the
@@ -23,6 +23,14 @@ pub(crate) struct NamedEndpoint {
     pub(crate) no_sign_request: Option<bool>,
     /// Agree to pay for requests.
     pub(crate) requester_pays: Option<bool>,
+    /// ARN of the secret that holds the keys.
+    pub(crate) secret: Option<String>,
+    /// ARN of the role that is assumed.
+    pub(crate) role_arn: Option<String>,
+    /// What its owner wants to be told.
+    pub(crate) external_id: Option<String>,
+    /// The account that buckets must be of.
+    pub(crate) bucket_owner: Option<String>,
 }
 
 /// The fields of an endpoint, whether each is a switch, and what it means.
@@ -49,6 +57,26 @@ pub(crate) const FIELDS: &[(&str, bool, &str)] = &[
         "Send requests without a signature (public buckets).",
     ),
     ("requester_pays", true, "Agree to pay for requests."),
+    (
+        "secret",
+        false,
+        "ARN of the secret of Secrets Manager that holds the keys.",
+    ),
+    (
+        "role_arn",
+        false,
+        "Role to assume, for no more than a transfer needs.",
+    ),
+    (
+        "external_id",
+        false,
+        "What the role's owner wants to be told.",
+    ),
+    (
+        "bucket_owner",
+        false,
+        "Account that buckets must be of, else requests are refused.",
+    ),
 ];
 
 /// All of them.
@@ -94,7 +122,24 @@ impl NamedEndpoint {
             path_style: self.path_style.or(other.path_style),
             no_sign_request: self.no_sign_request.or(other.no_sign_request),
             requester_pays: self.requester_pays.or(other.requester_pays),
+            secret: self.secret.or(other.secret),
+            role_arn: self.role_arn.or(other.role_arn),
+            external_id: self.external_id.or(other.external_id),
+            bucket_owner: self.bucket_owner.or(other.bucket_owner),
         }
+    }
+
+    /// Its fields that are text.
+    pub(crate) fn texts(&self) -> [(&'static str, Option<&String>); 7] {
+        [
+            ("endpoint_url", self.endpoint_url.as_ref()),
+            ("region", self.region.as_ref()),
+            ("profile", self.profile.as_ref()),
+            ("secret", self.secret.as_ref()),
+            ("role_arn", self.role_arn.as_ref()),
+            ("external_id", self.external_id.as_ref()),
+            ("bucket_owner", self.bucket_owner.as_ref()),
+        ]
     }
 
     /// As a specification holds it.
@@ -106,6 +151,12 @@ impl NamedEndpoint {
             path_style: self.path_style,
             no_sign_request: self.no_sign_request.unwrap_or(false),
             requester_pays: self.requester_pays.unwrap_or(requester_pays),
+            secret: self.secret,
+            role: self.role_arn.map(|arn| Role {
+                arn,
+                external_id: self.external_id,
+            }),
+            bucket_owner: self.bucket_owner,
         }
     }
 }
@@ -126,6 +177,36 @@ pub(crate) fn url(text: &str) -> Result<String, String> {
     }
 }
 
+/// The number of an account of AWS.
+pub(crate) fn account(text: &str) -> Result<String, String> {
+    let digits = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = digits.then(|| text.to_owned());
+    number.ok_or_else(|| "an account's number has 12 digits".to_owned())
+}
+
+/// A secret by its ARN, and never the secret itself.
+pub(crate) fn secret(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.splitn(7, ':').collect();
+    match parts[..] {
+        ["arn", _, "secretsmanager", region, _, "secret", name]
+            if !region.is_empty() && !name.is_empty() =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("the ARN of a secret is wanted: arn:aws:secretsmanager:…:secret:…".to_owned()),
+    }
+}
+
+/// The value of a field that is text, if it can be one.
+pub(crate) fn value(field: &str, text: &str) -> Result<String, String> {
+    match field {
+        "endpoint_url" => url(text),
+        "secret" => secret(text),
+        "bucket_owner" => account(text),
+        _ => Ok(text.to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +223,21 @@ mod tests {
         ] {
             assert!(url(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_secret_is_named_and_never_said() {
+        let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:elsewhere-AbCdEf";
+        assert_eq!(secret(arn).unwrap(), arn);
+        for text in [
+            "geheim",
+            "arn:aws:iam::1:role/r",
+            "arn:aws:secretsmanager::1:secret:x",
+        ] {
+            let refused = secret(text).unwrap_err();
+            assert!(!refused.contains("geheim"), "{refused}");
+        }
+        assert!(account("123456789012").is_ok() && account("12345678901x").is_err());
     }
 
     #[test]

@@ -169,6 +169,10 @@ pub(crate) fn remotes(text: &str) -> Result<Vec<Remote>> {
                 .map(str::to_owned),
             no_sign_request: anonymous.then_some(true),
             requester_pays: switch("requester_pays")?,
+            secret: None,
+            role_arn: field("role_arn").map(str::to_owned),
+            external_id: field("role_external_id").map(str::to_owned),
+            bucket_owner: None,
         };
         found.push(Remote {
             name,

@@ -78,6 +78,11 @@ pub(crate) enum Body<'a> {
         /// Its line of the report.
         object: &'a Outcome,
     },
+    /// What became of an object of `report`.
+    Outcome {
+        /// Its line of the report.
+        object: &'a Outcome,
+    },
     /// What a dry run would do with an object.
     Planned {
         /// Its line of the report, as it would be.
@@ -187,6 +192,17 @@ pub(crate) enum Body<'a> {
         transfers: Vec<&'a str>,
         /// Its gateways.
         gateways: Vec<&'a str>,
+    },
+    /// Something that `doctor` looked at.
+    Check {
+        /// What.
+        what: &'a str,
+        /// Whether it is as it should be.
+        ok: bool,
+        /// What was found.
+        found: &'a str,
+        /// What the user can do.
+        hint: Option<&'a str>,
     },
     /// A transfer of `top`.
     Top {

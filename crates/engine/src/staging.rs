@@ -1,5 +1,5 @@
 //! Segments in the staging bucket, over the store trait: where a transfer's machines, which share no
-//! disk, read and write them.
+//! disk, read and write them; and what those machines say.
 
 use std::sync::Arc;
 
@@ -87,25 +87,22 @@ impl Staging {
         Ok(bytes)
     }
 
-    async fn commit(&self, receipt: PutReceipt) -> Result<()> {
-        let Some(staged) = receipt.staged else {
-            return Ok(());
-        };
-        let committed = self.store.commit(vec![staged]).await;
-        committed.into_iter().try_for_each(|one| one.map(drop))
+    async fn read(&self, pointer: &str) -> Result<Vec<u8>> {
+        (|| self.fetch(pointer))
+            .retry(backoff())
+            .when(|error: &Error| error.retryable)
+            .await
+            .map_err(Self::own)
     }
-}
 
-#[async_trait]
-impl SegmentStore for Staging {
-    async fn keep(&self, kind: SegmentKind, pointer: &str, bytes: Vec<u8>) -> Result<()> {
-        kind.check(pointer)?;
+    /// Writes an object, unless it is there.
+    async fn write(&self, pointer: &str, bytes: Vec<u8>, content_type: &str) -> Result<()> {
         let payload = Payload::from(Bytes::from(bytes));
         let request = PutRequest {
             checksum: Some(payload.checksum(Algorithm::Crc64Nvme)),
             payload,
             attributes: Attributes {
-                content_type: Some("application/zstd".to_owned()),
+                content_type: Some(content_type.to_owned()),
                 ..Attributes::default()
             },
             condition: Condition::Absent,
@@ -122,13 +119,49 @@ impl SegmentStore for Staging {
         }
     }
 
+    /// Keeps lines of a log under a name that nobody else makes.
+    pub async fn keep_lines(&self, name: &str, lines: Vec<u8>) -> Result<()> {
+        self.write(name, lines, "text/plain; charset=utf-8").await
+    }
+
+    /// The lines at a name.
+    pub async fn lines(&self, name: &str) -> Result<Vec<u8>> {
+        self.read(name).await
+    }
+
+    /// The names of all that is here, in their order.
+    pub async fn names(&self) -> Result<Vec<String>> {
+        let mut listing = self.store.list(ListRequest {
+            prefix: self.prefix.clone(),
+            ..ListRequest::default()
+        });
+        let mut names = Vec::new();
+        while let Some(page) = listing.next_page().await.map_err(Self::own)? {
+            let keys = page.entries.into_iter().map(|entry| entry.key);
+            names.extend(keys.filter_map(|key| Some(key.strip_prefix(&self.prefix)?.to_owned())));
+        }
+        Ok(names)
+    }
+
+    async fn commit(&self, receipt: PutReceipt) -> Result<()> {
+        let Some(staged) = receipt.staged else {
+            return Ok(());
+        };
+        let committed = self.store.commit(vec![staged]).await;
+        committed.into_iter().try_for_each(|one| one.map(drop))
+    }
+}
+
+#[async_trait]
+impl SegmentStore for Staging {
+    async fn keep(&self, kind: SegmentKind, pointer: &str, bytes: Vec<u8>) -> Result<()> {
+        kind.check(pointer)?;
+        self.write(pointer, bytes, "application/zstd").await
+    }
+
     async fn get(&self, kind: SegmentKind, pointer: &str) -> Result<Vec<u8>> {
         kind.check(pointer)?;
-        (|| self.fetch(pointer))
-            .retry(backoff())
-            .when(|error: &Error| error.retryable)
-            .await
-            .map_err(Self::own)
+        self.read(pointer).await
     }
 
     fn full_name(&self, pointer: &str) -> String {

@@ -30,6 +30,24 @@ pub struct Connection {
     pub no_sign_request: bool,
     /// Agree to pay for requests to requester-pays buckets.
     pub requester_pays: bool,
+    /// ARN of the secret of Secrets Manager that holds the keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// The role that is assumed with the credentials that are found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// The account that the bucket must be of, 12 digits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket_owner: Option<String>,
+}
+
+/// A role of AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    /// Its ARN.
+    pub arn: String,
+    /// What its owner wants to be told by who assumes it.
+    pub external_id: Option<String>,
 }
 
 /// One side of a transfer.

@@ -43,6 +43,10 @@ pub struct Deploy {
     pub from: PathBuf,
     /// Buckets that transfers may read and write.
     pub buckets: Vec<String>,
+    /// Roles that transfers may assume.
+    pub roles: Vec<String>,
+    /// Secrets that hold the keys of other services.
+    pub secrets: Vec<String>,
     /// More parameters of the template.
     pub parameters: Vec<(String, String)>,
     /// Tags of all that is made.
@@ -131,6 +135,12 @@ impl Deploy {
             ("DataBuckets".to_owned(), buckets("")),
             ("DataObjects".to_owned(), buckets("/*")),
         ];
+        if !self.roles.is_empty() {
+            parameters.push(("Roles".to_owned(), self.roles.join(",")));
+        }
+        if !self.secrets.is_empty() {
+            parameters.push(("Secrets".to_owned(), self.secrets.join(",")));
+        }
         parameters.extend(self.parameters.iter().cloned());
         let region = self.place.region.as_deref();
         self.sam("template.yaml", &self.place.stack, region, &parameters)
@@ -188,10 +198,7 @@ impl Deploy {
         let path = self.dist("skyhaul-gateway")?;
         let bytes = read(&path).await?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        let (bucket, key) = (
-            there.get("ArtifactBucket")?,
-            format!("skyhaul-gateway-{sha256}"),
-        );
+        let (bucket, key) = (there.get("ArtifactBucket")?, artifact(&sha256));
         let endpoint = Endpoint {
             location: format!("s3://{bucket}/").parse()?,
             connection: Connection {
@@ -221,6 +228,11 @@ impl Deploy {
             sha256,
         })
     }
+}
+
+/// The key of a gateway in the bucket of a region, by its SHA-256.
+pub(crate) fn artifact(sha256: &str) -> String {
+    format!("skyhaul-gateway-{sha256}")
 }
 
 async fn read(path: &Path) -> Result<Bytes> {
@@ -261,6 +273,8 @@ mod tests {
             place: Place::default(),
             from: folder,
             buckets: Vec::new(),
+            roles: Vec::new(),
+            secrets: Vec::new(),
             parameters: Vec::new(),
             tags: Vec::new(),
         };

@@ -5,9 +5,10 @@ use std::error::Error as StdError;
 use async_trait::async_trait;
 use aws_sdk_sfn::Client;
 use aws_sdk_sfn::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sfn::types::ExecutionStatus;
+use aws_sdk_sfn::types::{ExecutionStatus, HistoryEvent};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_types::SdkConfig;
+use jiff::Timestamp;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_workflow::steps::{Answer, Attempt, Execution, Executions, Waiting};
 
@@ -27,7 +28,7 @@ pub struct StateMachine {
 #[derive(Debug, Clone)]
 pub struct Tasks(Client);
 
-fn failed<E>(error: &SdkError<E, HttpResponse>, message: &str) -> Error
+pub(crate) fn failed<E>(error: &SdkError<E, HttpResponse>, message: &str) -> Error
 where
     E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
 {
@@ -96,6 +97,55 @@ impl Executions for StateMachine {
                 .object(attempt.transfer.as_str())),
         }
     }
+
+    async fn told(&self, attempt: &Attempt) -> Result<Vec<String>> {
+        let request = self
+            .client
+            .get_execution_history()
+            .execution_arn(self.execution(attempt))
+            .include_execution_data(false);
+        let mut events = request.into_paginator().items().send();
+        let mut lines = Vec::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => lines.extend(line(&event)),
+                Err(error) if error.code() == Some("ExecutionDoesNotExist") => break,
+                Err(error) => {
+                    let what = "the history of the transfer's execution cannot be read";
+                    return Err(failed(&error, what).object(attempt.transfer.as_str()));
+                }
+            }
+        }
+        Ok(lines)
+    }
+}
+
+/// What an event of an execution's history says to people; `None` if it says no more than those around it.
+fn line(event: &HistoryEvent) -> Option<String> {
+    let at = event.timestamp();
+    let at = Timestamp::new(at.secs(), at.subsec_nanos().cast_signed()).ok()?;
+    let name = event.r#type().as_str();
+    let (task, function) = (
+        event.task_failed_event_details(),
+        event.lambda_function_failed_event_details(),
+    );
+    let whole = event.execution_failed_event_details();
+    let failure = task
+        .map(|failed| (failed.error(), failed.cause()))
+        .or_else(|| function.map(|failed| (failed.error(), failed.cause())))
+        .or_else(|| whole.map(|failed| (failed.error(), failed.cause())));
+    if let Some((error, cause)) = failure {
+        let said = [error, cause].into_iter().flatten().collect::<Vec<_>>();
+        // A cause may have lines.
+        let said = said.join(": ").replace(['\n', '\r'], " ");
+        return Some(format!("{at:.6}  WARN {name}: {said}"));
+    }
+    if let Some(entered) = event.state_entered_event_details() {
+        return Some(format!("{at:.6}  INFO {}", entered.name()));
+    }
+    let tells =
+        name.starts_with("Execution") || name.ends_with("TimedOut") || name.ends_with("Aborted");
+    tells.then(|| format!("{at:.6}  INFO {name}"))
 }
 
 impl Tasks {
@@ -151,9 +201,50 @@ impl Waiting for Tasks {
 #[cfg(test)]
 mod tests {
     use aws_config::{BehaviorVersion, Region};
+    use aws_sdk_sfn::primitives::DateTime;
+    use aws_sdk_sfn::types::builders::HistoryEventBuilder;
+    use aws_sdk_sfn::types::{HistoryEventType, StateEnteredEventDetails, TaskFailedEventDetails};
     use skyhaul_model::TransferId;
 
     use super::*;
+
+    fn event(kind: HistoryEventType) -> HistoryEventBuilder {
+        HistoryEvent::builder()
+            .timestamp(DateTime::from_secs(1_767_225_600))
+            .r#type(kind)
+            .id(1)
+    }
+
+    #[test]
+    fn an_event_is_a_line_with_its_time() {
+        let entered = StateEnteredEventDetails::builder()
+            .name("Copy")
+            .build()
+            .unwrap();
+        let entered =
+            event(HistoryEventType::TaskStateEntered).state_entered_event_details(entered);
+        let told = line(&entered.build().unwrap()).unwrap();
+        assert_eq!(told, "2026-01-01T00:00:00.000000Z  INFO Copy");
+        let failed = TaskFailedEventDetails::builder()
+            .resource_type("lambda")
+            .resource("invoke")
+            .error("Unreachable")
+            .cause("a\nb")
+            .build()
+            .unwrap();
+        let failed = event(HistoryEventType::TaskFailed).task_failed_event_details(failed);
+        let told = line(&failed.build().unwrap()).unwrap();
+        assert!(
+            told.ends_with("WARN TaskFailed: Unreachable: a b"),
+            "{told}"
+        );
+        let ended = line(&event(HistoryEventType::ExecutionSucceeded).build().unwrap());
+        assert!(ended.unwrap().ends_with("INFO ExecutionSucceeded"));
+        assert_eq!(
+            line(&event(HistoryEventType::TaskScheduled).build().unwrap()),
+            None
+        );
+    }
 
     #[test]
     fn an_execution_is_called_after_its_attempt() {

@@ -3,14 +3,20 @@
 //! `CloudFormation`, Step Functions and Scheduler are known.
 
 mod deploy;
+mod doctor;
 mod executions;
+mod launches;
 mod outputs;
 pub mod region;
 mod said;
 mod schedules;
+mod undeploy;
 
 pub use deploy::{Deploy, Network};
+pub use doctor::{Check, doctor};
 pub use executions::{StateMachine, Tasks};
+pub use launches::Launches;
 pub use outputs::{Outputs, Place};
 pub use said::said;
 pub use schedules::{Scheduled, Schedules, Times};
+pub use undeploy::Undeploy;

@@ -7,12 +7,14 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_types::SdkConfig;
+use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::{DynamoDbControl, DynamoDbState};
+use skyhaul_stores::open::Ambient;
 use skyhaul_workflow::Deployed;
 
-use crate::StateMachine;
 use crate::said::said;
+use crate::{Launches, StateMachine};
 
 /// Where a deployment is, and who asks for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub struct Place {
 #[derive(Debug, Clone)]
 pub struct Outputs {
     stack: String,
+    profile: Option<String>,
     config: SdkConfig,
     values: BTreeMap<String, String>,
 }
@@ -84,6 +87,7 @@ impl Place {
         let values = outputs.filter_map(|output| Some((output.output_key?, output.output_value?)));
         Ok(Outputs {
             stack: self.stack.clone(),
+            profile: self.profile.clone(),
             config,
             values: values.collect(),
         })
@@ -108,6 +112,25 @@ impl Outputs {
         &self.config
     }
 
+    /// What launches machines that are kept.
+    pub fn launches(&self) -> Result<Launches> {
+        Ok(Launches::new(&self.config, self.get("DataplaneMachine")?))
+    }
+
+    /// Where segments are, as functions know it too (`SKYHAUL_STAGING` of the template).
+    fn staging(&self) -> Result<Endpoint> {
+        let bucket = self.get("StagingBucket")?;
+        let region = self.config.region();
+        Ok(Endpoint {
+            location: format!("s3://{bucket}/transfers/").parse()?,
+            connection: Connection {
+                region: region.map(ToString::to_string),
+                profile: self.profile.clone(),
+                ..Connection::default()
+            },
+        })
+    }
+
     /// The deployment, to submit to.
     pub fn deployed(&self) -> Result<Deployed> {
         Ok(Deployed {
@@ -118,6 +141,8 @@ impl Outputs {
                 self.get("ControlTable")?,
             )),
             executions: Arc::new(StateMachine::new(&self.config, self.get("StateMachine")?)),
+            staging: self.staging()?,
+            opens: Arc::new(Ambient),
         })
     }
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::compare::Place;
 use crate::drive::{self, Places};
 use crate::machines::{Regions, Vault};
+use crate::staging;
 use crate::steps::{Attempt, Waiting};
 
 /// How often a slice asks whether its attempt goes on.
@@ -68,25 +69,11 @@ impl Account {
     /// Where a transfer's segments are.
     #[must_use]
     pub fn segments_of(&self, transfer: &TransferId) -> Endpoint {
-        let location = &self.staging.location;
-        let folder = location.path.trim_end_matches('/');
-        let separator = if folder.is_empty() { "" } else { "/" };
-        Endpoint {
-            location: location.with_path(format!("{folder}{separator}{transfer}/")),
-            ..self.staging.clone()
-        }
+        staging::of(&self.staging, transfer)
     }
 
     async fn segments(&self, transfer: &TransferId) -> Result<Arc<dyn SegmentStore>> {
-        let at = self.segments_of(transfer);
-        let path = &at.location.path;
-        Ok(match at.location.scheme {
-            Scheme::Local => Arc::new(Segments::open(path)?),
-            Scheme::S3 => {
-                let bucket = self.opens.open(&at, Side::Control, Use::default()).await?;
-                Arc::new(Staging::new(bucket, path.clone()))
-            }
-        })
+        staging::open(&*self.opens, &self.segments_of(transfer)).await
     }
 
     /// Removes what was kept of a transfer, or of what is beside one.

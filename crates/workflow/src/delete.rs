@@ -7,9 +7,10 @@ use skyhaul_engine::{Engine, StepEnd};
 use skyhaul_model::guard::{self, DeleteTotals, Listing};
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::{Error, ErrorKind, Pin, Result};
-use skyhaul_state::{ListSegmentKind, Progress, SegmentKind};
+use skyhaul_state::{ListSegmentKind, Progress, SegmentKind, SegmentStore};
 
 use crate::plan;
+use crate::records::Records;
 
 /// How long a listing is taken for the present: after that each key is looked at again before it
 /// is deleted.
@@ -110,8 +111,8 @@ fn told(deletes: &str) -> String {
 }
 
 /// What became of the keys of a segment, if that was told.
-async fn find(engine: &Engine, deletes: &str) -> Result<Option<Vec<Outcome>>> {
-    match engine.segments.read_outcomes(&told(deletes)).await {
+async fn find(segments: &dyn SegmentStore, deletes: &str) -> Result<Option<Vec<Outcome>>> {
+    match segments.read_outcomes(&told(deletes)).await {
         Ok(outcomes) => Ok(Some(outcomes)),
         Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -123,7 +124,7 @@ async fn first_left(engine: &Engine, pointers: &[String]) -> Result<usize> {
     let (mut done, mut left) = (0, pointers.len());
     while done < left {
         let middle = usize::midpoint(done, left);
-        if find(engine, &pointers[middle]).await?.is_some() {
+        if find(&*engine.segments, &pointers[middle]).await?.is_some() {
             done = middle + 1;
         } else {
             left = middle;
@@ -159,12 +160,12 @@ pub(crate) async fn delete(engine: &Engine, recheck: bool) -> Result<StepEnd> {
 }
 
 /// What all slices of this transfer deleted.
-pub(crate) async fn deletions(engine: &Engine) -> Result<Deletions> {
+pub(crate) async fn deletions(records: Records<'_>) -> Result<Deletions> {
     let mut all = Deletions::default();
     let listed = ListSegmentKind::Deletes;
-    for pointer in engine.state.list_segments(&engine.id, listed).await? {
+    for pointer in records.state.list_segments(records.id, listed).await? {
         // In their order: behind one that is left there is none.
-        let Some(outcomes) = find(engine, &pointer).await? else {
+        let Some(outcomes) = find(records.segments, &pointer).await? else {
             break;
         };
         for outcome in outcomes {

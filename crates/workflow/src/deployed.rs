@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
     ControlState, Stage, Submission, SubmissionChange, Wish, no_submission,
 };
 use skyhaul_state::{Phase, Progress, TransferRow, TransferState, TransferStatus};
+use skyhaul_stores::open::Opens;
 use tokio_util::sync::CancellationToken;
 
 use crate::drive;
@@ -26,6 +28,10 @@ pub struct Deployed {
     pub control: Arc<dyn ControlState>,
     /// What carries attempts out.
     pub executions: Arc<dyn Executions>,
+    /// Where segments are.
+    pub staging: Endpoint,
+    /// Whose credentials that is opened with.
+    pub opens: Arc<dyn Opens>,
 }
 
 /// How a transfer stands.
@@ -235,10 +241,15 @@ fn ended(
             "go on with it: skyhaul resume --stack {stack} {id}"
         )),
     };
-    let Some(row) = standing.row else {
-        return Err(failure.unwrap_or_else(unknown));
-    };
     let wished = standing.submission.wish;
+    let Some(row) = standing.row else {
+        let mut failure = failure.unwrap_or_else(unknown);
+        // It ended before there was anything of it, as its user wanted.
+        if wished.is_some() {
+            failure.kind = ErrorKind::Interrupted;
+        }
+        return Err(failure);
+    };
     match row.status {
         TransferStatus::Failed if row.phase == Phase::Ended => {
             return Err(failure.unwrap_or_else(unknown));

@@ -28,6 +28,7 @@ use crate::delete::{self, Deletions, Verdict};
 use crate::embedded::Start;
 use crate::fleet::{self, Fleet, Sent};
 use crate::home::Home;
+use crate::records::Records;
 use crate::settings::Settings;
 use crate::summary::{Event, ProgressEvent, Summary};
 use crate::{cleanup, plan, report, verify};
@@ -437,7 +438,7 @@ impl Run {
             self.verification_failed = good == Some(false);
             self.enter(Phase::Report, None).await?;
         }
-        self.deletions = delete::deletions(&engine).await?;
+        self.deletions = delete::deletions(Records::of(&engine)).await?;
         if let Some(path) = report {
             report::write(&engine, &self.deletions.segments, path).await?;
         }

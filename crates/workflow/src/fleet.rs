@@ -25,7 +25,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::formation::{Standing, configure};
-use crate::{report, tokens};
+use crate::records::{self, Records};
+use crate::tokens;
 
 /// How often the state is asked how far the gateways are.
 const LOOK: Duration = Duration::from_millis(250);
@@ -250,7 +251,7 @@ async fn tell_failures(engine: &Engine) -> Result<()> {
         }
         Ok(())
     };
-    report::copied(engine, &mut tell).await
+    records::copied(Records::of(engine), &mut tell).await
 }
 
 /// A gateway's part of what a run may use.

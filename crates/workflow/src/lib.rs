@@ -2,10 +2,12 @@
 //! store and state traits, and the driver that runs them all in one process.
 
 pub mod account;
+pub mod ceiling;
 mod cleanup;
 mod compare;
 mod delete;
 pub mod deployed;
+pub mod deprovision;
 mod drive;
 pub mod embedded;
 pub mod fleet;
@@ -16,9 +18,11 @@ mod ls;
 pub mod machines;
 pub mod order;
 mod plan;
-mod report;
+pub mod records;
+pub mod report;
 pub mod request;
 pub mod settings;
+pub mod staging;
 pub mod steps;
 pub mod summary;
 mod tokens;

@@ -6,6 +6,7 @@ use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::machine::{DataplaneId, Market};
 use skyhaul_model::{Error, ErrorKind, Result};
 
+use crate::ceiling::Ceiling;
 use crate::request::CopyRequest;
 
 /// Types that are asked for where none is said, in this order: of x86-64, with more network than a core needs.
@@ -53,6 +54,8 @@ pub struct FleetOrder {
     pub connections: usize,
     /// Bytes a second of each gateway at most.
     pub bwlimit: Option<u64>,
+    /// What it may take at most.
+    pub ceiling: Ceiling,
 }
 
 impl Default for FleetOrder {
@@ -70,6 +73,7 @@ impl Default for FleetOrder {
             socket_tls: false,
             connections: CONNECTIONS,
             bwlimit: None,
+            ceiling: Ceiling::default(),
         }
     }
 }

@@ -1,95 +1,66 @@
-//! The per-object report: one JSON line an object, streamed from the transfer's segments.
+//! The per-object report: a file with one JSON line an object.
 
-use std::io::Write as _;
-use std::path::Path;
+use std::io::{BufWriter, Write as _};
+use std::path::{Path, PathBuf};
 
-use futures::TryStreamExt as _;
 use skyhaul_engine::Engine;
-use skyhaul_model::outcome::{Outcome, ReceiptRecord};
+use skyhaul_model::outcome::Outcome;
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::{ListSegmentKind, UploadStatus, pages};
+use tempfile::NamedTempFile;
 
-/// Rows read at a time.
-const PAGE: usize = 256;
+use crate::records::{self, Records};
 
-/// Calls `show` with the outcome of every object of a transfer, segment by segment.
-pub(crate) async fn outcomes(
-    engine: &Engine,
-    deletions: &[String],
-    show: &mut (dyn FnMut(Outcome) -> Result<()> + Send),
-) -> Result<()> {
-    let listed = engine
-        .state
-        .list_segments(&engine.id, ListSegmentKind::Outcomes)
-        .await?;
-    for pointer in listed.iter().chain(deletions) {
-        for outcome in engine.segments.read_outcomes(pointer).await? {
-            show(outcome)?;
-        }
-    }
-    copied(engine, show).await
+/// A report that is being written. It appears under its name only when it is complete.
+#[derive(Debug)]
+pub struct Report {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
 }
 
-/// Calls `show` with the outcome of every object that was tried to be copied.
-pub(crate) async fn copied(
-    engine: &Engine,
-    show: &mut (dyn FnMut(Outcome) -> Result<()> + Send),
-) -> Result<()> {
-    let groups = pages::groups(&*engine.state, &engine.id, None);
-    futures::pin_mut!(groups);
-    while let Some(row) = groups.try_next().await? {
-        for pointer in &row.receipts {
-            for record in engine.segments.read_receipts(pointer).await? {
-                if let ReceiptRecord::Object(outcome) = record {
-                    show(outcome)?;
-                }
-            }
-        }
-    }
-    let mut after = None;
-    loop {
-        let statuses = [
-            UploadStatus::Done,
-            UploadStatus::Superseded,
-            UploadStatus::Aborted,
-        ];
-        let rows = engine
-            .state
-            .uploads(&engine.id, &statuses, after.as_ref(), PAGE)
-            .await?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(last.key.clone());
-        for result in rows.into_iter().filter_map(|row| row.result) {
-            show(result.outcome)?;
-        }
-    }
+fn failed(path: &Path, error: std::io::Error) -> Error {
+    Error::control(ErrorKind::Refused, "cannot write the report")
+        .object(path.display().to_string())
+        .cause(error)
 }
 
-/// Writes the report; it appears under its name only when it is complete.
-pub(crate) async fn write(engine: &Engine, deletions: &[String], path: &Path) -> Result<()> {
-    let failed = |error: std::io::Error| {
-        Error::control(ErrorKind::Refused, "cannot write the report")
-            .object(path.display().to_string())
-            .cause(error)
-    };
-    let dir = path
-        .parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
-    let mut writer = std::io::BufWriter::new(file);
-    outcomes(engine, deletions, &mut |outcome| {
-        serde_json::to_writer(&mut writer, &outcome)
+impl Report {
+    /// Begins one that will be at `path`.
+    pub fn create(path: &Path) -> Result<Self> {
+        let dir = path
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        let file = NamedTempFile::new_in(dir).map_err(|error| failed(path, error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    /// Adds the line of an object.
+    pub fn add(&mut self, outcome: &Outcome) -> Result<()> {
+        let written = serde_json::to_writer(&mut self.file, outcome);
+        written
             .map_err(std::io::Error::from)
-            .and_then(|()| writer.write_all(b"\n"))
-            .map_err(failed)
-    })
-    .await?;
-    let file = writer
-        .into_inner()
-        .map_err(|error| failed(error.into_error()))?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(|error| failed(&self.path, error))
+    }
+
+    /// Gives it its name.
+    pub fn finish(self) -> Result<()> {
+        let Self { path, file } = self;
+        let file = file.into_inner();
+        let file = file.map_err(|error| failed(&path, error.into_error()))?;
+        let kept = file.persist(&path);
+        kept.map_err(|error| failed(&path, error.error))?;
+        Ok(())
+    }
+}
+
+/// Writes the report of a transfer that has ended here.
+pub(crate) async fn write(engine: &Engine, deletions: &[String], path: &Path) -> Result<()> {
+    let mut report = Report::create(path)?;
+    let mut add = |outcome: Outcome| report.add(&outcome);
+    records::outcomes(Records::of(engine), deletions, &mut add).await?;
+    report.finish()
 }

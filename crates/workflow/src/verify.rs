@@ -9,9 +9,10 @@ use skyhaul_model::outcome::Action;
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{Pin, Result};
 
+use crate::compare;
 use crate::compare::Place;
 use crate::embedded::Difference;
-use crate::{compare, report};
+use crate::records::{self, Records};
 
 /// Most differences that are looked into one by one.
 const MOST: usize = 10_000;
@@ -54,7 +55,7 @@ pub(crate) async fn after_copy(
     }
     // What differs and was copied by us must have changed at the source since, or it is lost.
     let mut copied = Vec::new();
-    report::outcomes(engine, &[], &mut |outcome| {
+    records::outcomes(Records::of(engine), &[], &mut |outcome| {
         if outcome.action == Action::Copied
             && let Some(key) = outcome.source_key
             && suspects.contains(&key)

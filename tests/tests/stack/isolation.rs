@@ -187,9 +187,18 @@ fn soak_stack_keeps_transfers_apart() {
     refused.assert_code(3);
     let (source, destination) = (buckets.from.uri("few/"), buckets.to.uri("few/"));
     let copy = ["cp", "-r", &source, &destination, "--stream"];
-    let machines = ["--gateways", "1"];
+    let machines = ["--gateways", "1", "--json"];
     let copied = cloud.cli.run(&[&copy[..], &machines].concat());
-    copied.assert_code(0);
+    let events = copied.assert_code(0).events();
     assert_eq!(buckets.from.digests("few/"), buckets.to.digests("few/"));
+    // Who may submit may read what became of it, and what was said.
+    let id = events[0]["transfer"].as_str().unwrap();
+    let report = cloud.cli.run(&["report", id, "--json"]);
+    assert_eq!(report.assert_code(0).events().len(), 4);
+    let logs = cloud.cli.run(&["logs", id]);
+    let logs = &logs.assert_code(0).stdout;
+    for from in ["workflow", "-src-1", "-dst-1"] {
+        assert!(logs.contains(from), "{from}: {logs}");
+    }
     nothing_left(&cloud);
 }

@@ -6,6 +6,7 @@
 mod cost;
 mod faults;
 mod isolation;
+mod operate;
 mod triggers;
 
 use std::time::Duration;
@@ -52,11 +53,30 @@ fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
     });
     assert_eq!((launched.groups.len(), launched.executions.len()), (1, 1));
     assert_eq!(launched.live, std::slice::from_ref(&id));
+    let part = cloud.cli.run(&["wait", &id, "--prefix", "small/"]);
+    assert!(part.assert_code(0).stderr.contains("has arrived"), "{part}");
+    let arrived = |bucket: &Bucket| bucket.digests("small/");
+    assert_eq!(arrived(&from), arrived(&to));
     let ended = cloud.cli.run(&["wait", &id, "--json"]);
     ended.assert_code(0);
     let summary = ended.events().pop().unwrap();
     assert_eq!(summary["objects_done"], small + 5);
     assert_whole(cloud, &from, &to);
+    let report = cloud
+        .cli
+        .run(&["report", &id, "--only", "copied", "--json"]);
+    let copied = report.assert_code(0).events();
+    assert_eq!(copied.len() as u64, small + 5);
+    let logs = cloud.cli.run(&["logs", &id, "--json"]);
+    let logs = logs.assert_code(0).events();
+    let region = &cloud.src.region;
+    let (first, last) = (format!("{region}-src-1"), format!("{region}-dst-2"));
+    for from in ["workflow", &first, &last] {
+        assert!(
+            logs.iter().any(|line| line["from"] == from),
+            "{from}: {logs:?}"
+        );
+    }
     // The same id is the same transfer, which has ended.
     let again = cloud.run(&[&copy[..], &["--id", &id]].concat());
     again.assert_code(0);
@@ -169,6 +189,27 @@ fn syncs_at_its_times(cloud: &Cloud) {
     nothing_left(cloud);
 }
 
+/// Keys of a service that knows no roles are in a secret, of which the order has the name alone.
+fn reads_keys_from_a_secret(cloud: &Cloud) {
+    let (from, to) = cloud.pair("s", "t");
+    from.put(&objects(MIB, 5));
+    let keep = |access: &str, secret: &str| {
+        let keys = json!({ "access_key_id": access, "secret_access_key": secret });
+        cloud.keep("elsewhere", &keys)
+    };
+    let arn = keep("nobody", "knows-this-key");
+    let (source, destination) = (from.uri(""), to.uri(""));
+    let copy = ["cp", "-r", &source, &destination, "--dst-secret", &arn];
+    let refused = cloud.run(&copy);
+    assert_ne!(refused.code(), Some(0), "{refused}");
+    assert!(to.list("").is_empty());
+    assert_eq!(cloud.grep("knows-this-key"), [""; 0]);
+    keep(&cloud.dst.access_key, &cloud.dst.secret_key);
+    cloud.run(&copy).assert_code(0);
+    assert_eq!(from.digests(""), to.digests(""));
+    nothing_left(cloud);
+}
+
 /// Many at once end, each by itself.
 fn carries_out_at_once(cloud: &Cloud, count: usize) {
     let from = Bucket::named(&cloud.src, skyhaul_tests::unique_name("s"));
@@ -215,6 +256,7 @@ fn heavy_stack_carries_transfers_out() {
     moves_what_is_submitted(&cloud, 64 * MIB, 200);
     triggers::keeps_up_with_objects(&cloud);
     syncs_at_its_times(&cloud);
+    reads_keys_from_a_secret(&cloud);
     carries_out_at_once(&cloud, 4);
 }
 

@@ -201,6 +201,13 @@ fn all() -> Vec<Value> {
         Body::progress(ProgressEvent::default(), Speed::default()),
         Body::Failed { object: &outcome },
         Body::Planned { object: &outcome },
+        Body::Outcome { object: &outcome },
+        Body::Check {
+            what: "version",
+            ok: false,
+            found: "0.2.0",
+            hint: None,
+        },
         Body::summary(&summary, 1),
         Body::error(&error, 3),
         Body::object(&entry),

@@ -29,7 +29,7 @@ pub use memory::MemoryControl;
 pub use rule::Rule;
 pub use schedule::{Overlap, Schedule, ScheduleChange};
 pub use submission::{
-    Failure, LONGEST_ORDER, Sign, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
+    Base, Failure, LONGEST_ORDER, Sign, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
 };
 
 /// Machines of which no dataplane knows, and since when they were seen.

@@ -83,6 +83,18 @@ pub struct Submission {
     pub progress: Option<Sign>,
     /// Machines that are to be replaced.
     pub lost: BTreeSet<IntentId>,
+    /// What the attempt began from.
+    #[serde(default)]
+    pub base: Option<Base>,
+}
+
+/// Where an attempt stood when whoever watches looked at it first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// When that was, by the clock of who watches.
+    pub since: Timestamp,
+    /// Bytes that all attempts before it had copied.
+    pub bytes: u64,
 }
 
 /// What happens to a submission.
@@ -117,6 +129,8 @@ pub enum SubmissionStep {
     Gateways(BTreeSet<String>),
     /// Signs of life as they are now, of gateways and of what they do.
     Signs(BTreeMap<String, Sign>, Option<Sign>),
+    /// What it began from. The first counts.
+    Base(Base),
     /// These machines are to be replaced, and no others.
     Lost(BTreeSet<IntentId>),
     /// These machines have been: signs of life count anew.
@@ -171,6 +185,7 @@ impl Submission {
             signs: BTreeMap::new(),
             progress: None,
             lost: BTreeSet::new(),
+            base: None,
         }
     }
 
@@ -245,6 +260,9 @@ impl Submission {
             SubmissionStep::Signs(signs, progress) => {
                 self.signs.clone_from(signs);
                 self.progress.clone_from(progress);
+            }
+            SubmissionStep::Base(base) => {
+                self.base.get_or_insert_with(|| base.clone());
             }
             SubmissionStep::Lost(intents) => self.lost.clone_from(intents),
             SubmissionStep::Replaced(intents) => {

@@ -15,7 +15,7 @@ use skyhaul_model::{HolderId, Result, TransferId};
 use super::Violation;
 use super::dice::Dice;
 use crate::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, DirtyChange, Enrolment,
+    Base, ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, DirtyChange, Enrolment,
     EnrolmentChange, Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl,
     NewDataplane, Overlap, RuleKey, Schedule, ScheduleChange, Sign, Submission, SubmissionChange,
     SubmissionStep, Wish, Written,
@@ -445,7 +445,11 @@ fn submission_step(dice: &mut Dice) -> SubmissionStep {
         told: dice.chance(1, 2).then_some((text.clone(), dice.below(FEW))),
         since: Timestamp::UNIX_EPOCH,
     };
-    match dice.below(9) {
+    match dice.below(10) {
+        9 => SubmissionStep::Base(Base {
+            since: Timestamp::UNIX_EPOCH,
+            bytes: dice.below(FEW),
+        }),
         8 => SubmissionStep::Declines(DataplaneId::generate()),
         0 => SubmissionStep::Uses(DataplaneId::generate()),
         1 => SubmissionStep::Waits(text),

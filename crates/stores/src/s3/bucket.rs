@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::types::RequestPayer;
 use skyhaul_model::capabilities::Capabilities;
 use skyhaul_model::spec::Encryption;
 
@@ -46,12 +45,5 @@ impl Bucket {
     /// The bucket's name.
     pub(super) fn name(&self) -> &str {
         &self.context.bucket
-    }
-
-    /// What `x-amz-request-payer` says.
-    pub(super) fn payer(&self) -> Option<RequestPayer> {
-        self.context
-            .requester_pays
-            .then_some(RequestPayer::Requester)
     }
 }

@@ -45,7 +45,6 @@ impl Bucket {
                 .bucket(self.name())
                 .set_prefix(Some(prefix.to_owned()).filter(|prefix| !prefix.is_empty()))
                 .max_keys(1)
-                .set_request_payer(self.payer())
                 .send()
         });
         reply.await?;
@@ -69,7 +68,6 @@ impl Bucket {
                     .key(&key)
                     .upload_id("skyhaul-permission-check")
                     .part_number(1)
-                    .set_request_payer(self.payer())
                     .body(ByteStream::from_static(b""))
                     .customize()
                     .disable_payload_signing()

@@ -15,11 +15,14 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::service_config::ServiceConfigKey;
 use skyhaul_model::spec::Connection;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Location, Result, Side};
 
 use super::context::Context;
 use super::credentials::Credentials;
+use super::kept;
+use super::role;
 use super::signer::Signer;
+use super::standing::Standing;
 use super::wire::Wire;
 
 /// Signing needs a region even where the service has none.
@@ -35,11 +38,17 @@ pub(super) struct Settings {
     region: Option<String>,
     path_style: Option<bool>,
     anonymous: bool,
+    standing: Standing,
 }
 
 impl Settings {
     /// Loads what is configured. Does not yet look for credentials.
-    pub(super) async fn load(connection: &Connection, credentials: Option<Credentials>) -> Self {
+    pub(super) async fn load(
+        location: &Location,
+        connection: &Connection,
+        side: Side,
+        credentials: Option<Credentials>,
+    ) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard())
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -58,6 +67,8 @@ impl Settings {
                 loader.credentials_provider(aws_credential_types::Credentials::from(credentials));
         }
         let sdk = loader.load().await;
+        let sdk = kept::read(sdk, connection);
+        let sdk = role::assume(sdk, connection, location, side).await;
         let endpoint = connection
             .endpoint_url
             .clone()
@@ -70,6 +81,7 @@ impl Settings {
             region,
             path_style: connection.path_style,
             anonymous: connection.no_sign_request,
+            standing: Standing::of(connection),
         }
     }
 
@@ -135,6 +147,7 @@ impl Settings {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.endpoint_url(endpoint);
         }
+        builder = builder.interceptor(self.standing.clone());
         if self.anonymous {
             builder = builder.allow_no_auth();
         }
@@ -157,7 +170,7 @@ impl Settings {
         let provider = self.sdk.credentials_provider().filter(|_| !self.anonymous);
         let signer = provider.map(|provider| Signer::new(provider, region));
         let base = endpoint.url().trim_end_matches('/').to_owned();
-        Ok(Wire::new(base, signer, connections))
+        Ok(Wire::new(base, signer, self.standing.clone(), connections))
     }
 
     async fn resolve(

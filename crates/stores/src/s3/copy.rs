@@ -31,8 +31,7 @@ impl Bucket {
                     .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
                     .set_checksum_algorithm(request.algorithm.and_then(checksums::name))
                     .set_if_match(request.condition.if_match())
-                    .set_if_none_match(request.condition.if_none_match())
-                    .set_request_payer(self.payer());
+                    .set_if_none_match(request.condition.if_none_match());
                 let carried = skyhaul_model::Attributes {
                     storage_class: request.storage_class.clone(),
                     ..skyhaul_model::Attributes::default()
@@ -88,7 +87,6 @@ impl Bucket {
                     .copy_source(header(source))
                     .copy_source_range(&range)
                     .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await;
@@ -153,7 +151,6 @@ impl Bucket {
                     .bucket(&source.container)
                     .key(&source.key)
                     .set_version_id(source.pin.version_id.clone())
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await?;

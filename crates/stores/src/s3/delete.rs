@@ -93,7 +93,6 @@ impl Bucket {
                     .delete_objects()
                     .bucket(self.name())
                     .delete(objects.clone())
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await?;
@@ -130,7 +129,6 @@ impl Bucket {
                     .delete_object()
                     .bucket(self.name())
                     .key(key)
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await;

@@ -138,9 +138,6 @@ impl Pages {
         let query = self.query(encoded);
         let reply = bucket.run(Call::bucket(), || {
             let mut get = bucket.wire.request(http::Method::GET, "", &query);
-            if bucket.context.requester_pays {
-                get = get.header("x-amz-request-payer", "requester");
-            }
             if bucket.context.aws {
                 get = get.header("x-amz-optional-object-attributes", "RestoreStatus");
             }

@@ -16,6 +16,7 @@ mod credentials;
 mod delete;
 mod dialects;
 mod errors;
+mod kept;
 mod keys;
 mod list;
 mod multipart;
@@ -26,7 +27,9 @@ mod read;
 mod replies;
 mod requests;
 mod retry;
+mod role;
 mod signer;
+mod standing;
 mod stream;
 mod tags;
 mod uploads;
@@ -103,7 +106,8 @@ impl S3Store {
             ));
         }
         let name = &location.container;
-        let settings = Settings::load(connection, options.credentials.clone()).await;
+        let settings =
+            Settings::load(location, connection, side, options.credentials.clone()).await;
         let mut context = Context {
             side,
             bucket: name.clone(),
@@ -127,8 +131,11 @@ impl S3Store {
         let identity = match &options.credentials {
             Some(given) => Some(given.access_key_id.clone()),
             None => connection
-                .profile
-                .clone()
+                .role
+                .as_ref()
+                // Its session reaches this side only: the service cannot copy with it from the other.
+                .map(|role| format!("{} of the {side}", role.arn))
+                .or_else(|| connection.profile.clone())
                 .or_else(|| std::env::var("AWS_PROFILE").ok()),
         };
         let bucket = Bucket {

@@ -62,8 +62,7 @@ impl Bucket {
                         algorithm
                             .filter(|algorithm| algorithm.combines())
                             .map(|_| ChecksumType::FullObject),
-                    )
-                    .set_request_payer(self.payer());
+                    );
                 let operation =
                     send_attributes!(operation, self, &request.attributes, request.mtime);
                 with_expires!(operation.customize(), request.attributes).send()
@@ -118,7 +117,6 @@ impl Bucket {
                     .part_number(number)
                     .content_length(i64::try_from(size).unwrap_or(i64::MAX))
                     .set_content_md5(md5.clone())
-                    .set_request_payer(self.payer())
                     .body(ByteStream::new(outgoing(&payload, &progress)));
                 let operation = send_checksum!(operation, checksum.as_ref());
                 operation.customize().disable_payload_signing().send()
@@ -227,8 +225,7 @@ impl Bucket {
                     .mpu_object_size(i64::try_from(size).unwrap_or(i64::MAX))
                     .set_checksum_type(full.map(|_| ChecksumType::FullObject))
                     .set_if_match(condition.if_match())
-                    .set_if_none_match(condition.if_none_match())
-                    .set_request_payer(self.payer());
+                    .set_if_none_match(condition.if_none_match());
                 send_checksum!(operation, full).send()
             })
             .await?;

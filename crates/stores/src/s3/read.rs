@@ -62,7 +62,6 @@ impl Bucket {
                     .set_if_match(pin.etag.as_deref().map(quote))
                     .set_version_id(pin.version_id.clone())
                     .checksum_mode(ChecksumMode::Enabled)
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await;
@@ -127,9 +126,6 @@ impl Bucket {
                 }
                 if let Some(etag) = &pin.etag {
                     get = get.header("if-match", quote(etag));
-                }
-                if self.context.requester_pays {
-                    get = get.header("x-amz-request-payer", "requester");
                 }
                 self.wire
                     .send(&self.context, Some(key), get, SdkBody::empty())

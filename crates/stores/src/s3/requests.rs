@@ -44,9 +44,6 @@ impl Bucket {
         add("x-amz-storage-class", attributes.storage_class.clone());
         add("if-match", condition.if_match());
         add("if-none-match", condition.if_none_match());
-        if self.context.requester_pays {
-            add("x-amz-request-payer", Some("requester".to_owned()));
-        }
         if let Some(checksum) = checksum {
             add(
                 checksum_header(checksum.algorithm),

@@ -118,9 +118,6 @@ impl Bucket {
         if part.algorithm.is_some() {
             put = put.header("content-encoding", FRAMED);
         }
-        if self.context.requester_pays {
-            put = put.header("x-amz-request-payer", "requester");
-        }
         let sending = Sending {
             len: part.len,
             body: part.body,

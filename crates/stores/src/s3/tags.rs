@@ -75,7 +75,6 @@ impl Bucket {
                     .bucket(self.name())
                     .key(key)
                     .set_version_id(version.map(ToOwned::to_owned))
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await;

@@ -24,7 +24,6 @@ impl Bucket {
                         .key(key)
                         .upload_id(&token.0)
                         .set_part_number_marker(marker.clone())
-                        .set_request_payer(self.payer())
                         .customize()
                         .interceptor(NameListParts)
                         .send()
@@ -59,7 +58,6 @@ impl Bucket {
                     .bucket(self.name())
                     .key(key)
                     .upload_id(&token.0)
-                    .set_request_payer(self.payer())
                     .send()
             })
             .await;
@@ -90,7 +88,6 @@ impl Bucket {
                         .prefix(key)
                         .set_key_marker(marker.0.clone())
                         .set_upload_id_marker(marker.1.clone())
-                        .set_request_payer(self.payer())
                         .send()
                 })
                 .await?;

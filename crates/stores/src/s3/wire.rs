@@ -16,6 +16,7 @@ use super::client::CONNECT_TIMEOUT;
 use super::context::Context;
 use super::errors::{self, Failed, Failure, Refusal};
 use super::signer::Signer;
+use super::standing::Standing;
 
 /// The longest error document that is read, in bytes.
 const ERROR_LIMIT: usize = 64 << 10;
@@ -28,10 +29,16 @@ pub(super) struct Wire {
     base: String,
     /// `None` sends unsigned.
     signer: Option<Signer>,
+    standing: Standing,
 }
 
 impl Wire {
-    pub(super) fn new(base: String, signer: Option<Signer>, connections: usize) -> Self {
+    pub(super) fn new(
+        base: String,
+        signer: Option<Signer>,
+        standing: Standing,
+        connections: usize,
+    ) -> Self {
         let settings = HttpConnectorSettings::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .build();
@@ -47,6 +54,7 @@ impl Wire {
             connector,
             base,
             signer,
+            standing,
         }
     }
 
@@ -67,10 +75,11 @@ impl Wire {
             self.base,
             super::attributes::encode_path(key)
         );
-        http::Request::builder()
+        let request = http::Request::builder()
             .method(method)
             .uri(uri)
-            .header("user-agent", concat!("skyhaul/", env!("CARGO_PKG_VERSION")))
+            .header("user-agent", concat!("skyhaul/", env!("CARGO_PKG_VERSION")));
+        self.standing.add(request)
     }
 
     /// Signs and sends; a reply that is no success is an error.

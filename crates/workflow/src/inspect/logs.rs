@@ -1,4 +1,4 @@
-//! The logs of a transfer and its gateways, line by line, in the order of their times.
+//! The logs of a transfer of this machine and its gateways, line by line, in the order of their times.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -129,7 +129,7 @@ impl Tail {
 }
 
 /// The time that a line begins with: times of the same zone and form are ordered as text.
-fn time_of(line: &[u8]) -> Option<&str> {
+pub(super) fn time_of(line: &[u8]) -> Option<&str> {
     let word = line.split(|byte| *byte == b' ').next()?;
     let word = std::str::from_utf8(word).ok()?;
     word.parse::<jiff::Timestamp>().is_ok().then_some(word)

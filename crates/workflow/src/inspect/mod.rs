@@ -1,8 +1,11 @@
-//! Looking at transfers while others work on them: which one is meant, its chunks, its logs, and how
-//! far its gateways are. Nothing is changed.
+//! Looking at transfers while others work on them: which one is meant, its chunks, its objects, its
+//! logs, and how far its gateways are. Nothing is changed.
 
+pub mod arrival;
 pub mod chunks;
+pub mod kept;
 pub mod logs;
+mod objects;
 pub mod top;
 
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};

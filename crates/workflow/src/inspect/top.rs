@@ -9,11 +9,12 @@ use serde::Serialize;
 use skyhaul_gateway::control::client;
 use skyhaul_gateway::control::replies::{Connection, Connections};
 use skyhaul_model::group::GroupStatus;
-use skyhaul_model::{Result, TransferId};
+use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::{
     GatewayRole, GatewayRow, Phase, Progress, TransferRow, TransferState, TransferStatus, pages,
 };
 
+use crate::deployed::Deployed;
 use crate::embedded::Embedded;
 use crate::{drive, tokens};
 
@@ -114,23 +115,55 @@ impl Embedded {
         let (home, state) = self.home()?;
         let row = state.transfer(id).await?;
         let active = home.is_active(id);
-        let progress = state.progress(id).await?;
-        let bytes = progress.done.bytes + drive::bytes_under_way(&*state, id).await?;
-        let leased = Leased::of(&*state, id).await?;
-        let now = Timestamp::now();
         let rows = state.gateways(id).await?;
         let folder = home.transfer_dir(id).join("gateways");
         let links = rows.iter().map(|row| links(row, &folder, active));
         let links = futures::future::join_all(links).await;
-        let rows = rows.iter().zip(links);
-        let gateways = rows
-            .map(|(row, links)| GatewayInfo {
-                links,
-                ..gateway(row, &leased, active, now)
-            })
-            .collect();
-        Ok(snapshot(&row, &progress, bytes, &leased, active, gateways))
+        let mut snapshot = now(&*state, &row, &rows, active).await?;
+        for (info, links) in snapshot.gateways.iter_mut().zip(links) {
+            info.links = links;
+        }
+        Ok(snapshot)
     }
+}
+
+impl Deployed {
+    /// A transfer as it is now; `None`: an attempt at it goes on, and it has not been planned yet. Its gateways are in
+    /// networks of their own, and cannot be asked for their connections.
+    pub async fn snapshot(&self, id: &TransferId) -> Result<Option<Snapshot>> {
+        let standing = self.standing(id).await?;
+        let active = standing.is_live();
+        let Some(row) = &standing.row else {
+            let why = standing.failure();
+            let unknown =
+                || Error::control(ErrorKind::NotFound, "it was never planned").object(id.as_str());
+            return if active {
+                Ok(None)
+            } else {
+                Err(why.unwrap_or_else(unknown))
+            };
+        };
+        let rows = self.state.gateways(id).await?;
+        now(&*self.state, row, &rows, active).await.map(Some)
+    }
+}
+
+/// What its rows say of a transfer and its gateways.
+async fn now(
+    state: &dyn TransferState,
+    row: &TransferRow,
+    gateways: &[GatewayRow],
+    active: bool,
+) -> Result<Snapshot> {
+    let progress = state.progress(&row.id).await?;
+    let bytes = progress.done.bytes + drive::bytes_under_way(state, &row.id).await?;
+    let leased = Leased::of(state, &row.id).await?;
+    let now = Timestamp::now();
+    let gateways = gateways.iter();
+    let gateways = gateways
+        .map(|row| gateway(row, &leased, active, now))
+        .collect();
+    Ok(snapshot(row, &progress, bytes, &leased, active, gateways))
 }
 
 /// What is leased.

@@ -9,6 +9,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole};
 
 use super::Regions;
+use crate::ceiling::MOST_GATEWAYS;
 use crate::order::FleetOrder;
 
 /// The members of a dataplane between the region of the source and those of the destinations.
@@ -43,6 +44,13 @@ pub async fn members(
                 });
             }
         }
+    }
+    if all.len() > MOST_GATEWAYS {
+        let message = format!(
+            "{} gateways are asked for, and at most {MOST_GATEWAYS} may be",
+            all.len()
+        );
+        return Err(Error::invalid(message).hint("say a smaller --max-instances"));
     }
     Ok(all)
 }

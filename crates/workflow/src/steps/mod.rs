@@ -4,6 +4,7 @@
 //! is in the submission.
 
 mod complete;
+pub mod dataplanes;
 mod list;
 mod machines;
 mod plan;
@@ -42,6 +43,8 @@ pub mod failure {
     pub const GATEWAYS_LOST: &str = "GatewaysLost";
     /// What was counted is not at the destination.
     pub const VERIFICATION: &str = "VerificationFailed";
+    /// It has taken as many hours or dollars as it may.
+    pub const CEILING: &str = "CeilingReached";
     /// Gateways live, and nothing is done.
     pub const STALLED: &str = "Stalled";
 }

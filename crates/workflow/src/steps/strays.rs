@@ -33,6 +33,10 @@ pub trait Executions: Debug + Send + Sync {
 
     /// How the execution of an attempt is.
     async fn look(&self, attempt: &Attempt) -> Result<Execution>;
+
+    /// What the execution of an attempt tells of itself, a line an event, each with its time: what it began, what
+    /// failed. None if there is none.
+    async fn told(&self, attempt: &Attempt) -> Result<Vec<String>>;
 }
 
 /// What was done for an attempt.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{Attempt, failure};
 use crate::account::Account;
+use crate::records::Records;
 use crate::{delete, drive, verify as checks};
 
 /// Looks until it is known, or the time is up; then the transfer has ended.
@@ -31,7 +32,7 @@ pub async fn verify(account: &Account, attempt: &Attempt, until: Instant) -> Res
         let (name, cause) = (failure::VERIFICATION.to_owned(), notes.join("; "));
         attempt.fail(account, Failure { name, cause }).await?;
     }
-    let deletions = delete::deletions(&slice.engine).await?;
+    let deletions = delete::deletions(Records::of(&slice.engine)).await?;
     let progress = account.state.progress(&row.id).await?;
     let change = TransferChange {
         phase: Some(Phase::Ended),

@@ -12,10 +12,14 @@ use serde::Serialize;
 use skyhaul_model::machine::IntentId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::GatewayRow;
-use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep};
+use skyhaul_state::control::{
+    Base, DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep,
+};
 
 use super::{Attempt, failure, wished};
 use crate::account::Account;
+use crate::ceiling;
+use crate::order::Order;
 
 /// A gateway that has told nothing new of itself for so long is lost.
 const STALE: SignedDuration = SignedDuration::from_mins(3);
@@ -145,6 +149,22 @@ async fn answer(
     let Some(dataplane) = dataplane else {
         return Ok(Answer::Beat);
     };
+    let now_base = Base {
+        since: now,
+        bytes: progress.done.bytes,
+    };
+    let base = if let Some(base) = &submission.base {
+        base
+    } else {
+        let first = SubmissionStep::Base(now_base.clone());
+        attempt.step(account, first).await?;
+        &now_base
+    };
+    let order = Order::parse(&submission.order)?;
+    let taken = (base, progress.done.bytes);
+    if let Some(failure) = ceiling::reached(&order, &dataplane, taken, now) {
+        return Ok(Answer::Failed(failure));
+    }
     let rows = account.state.gateways(transfer).await?;
     let signs = signs(submission, &rows, now);
     let lost = lost(&dataplane, &signs, now);

@@ -9,6 +9,7 @@ use skyhaul_model::{ErrorKind, Result, Side};
 use skyhaul_state::TransferStatus;
 use skyhaul_state::control::{ControlState, Failure, Stage};
 use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::inspect::arrival::{Arrival, Part};
 use skyhaul_workflow::order::FleetOrder;
 use skyhaul_workflow::steps::{Attempt, Execution, Executions, Stray, strays};
 use skyhaul_workflow::{Deployed, Event, Events, Summary};
@@ -59,6 +60,13 @@ impl Executions for Begun {
             .cloned()
             .unwrap_or(Execution::Never))
     }
+
+    async fn told(&self, attempt: &Attempt) -> Result<Vec<String>> {
+        let known = self.known.lock().unwrap();
+        let begun = known.contains_key(&attempt.name());
+        let line = format!("2026-01-01T00:00:00Z began {}", attempt.name());
+        Ok(begun.then_some(line).into_iter().collect())
+    }
 }
 
 fn objects() -> Vec<ObjectSpec> {
@@ -74,6 +82,8 @@ pub(crate) fn deployed(world: &World) -> (Deployed, Arc<Begun>) {
         state: Arc::clone(&world.state),
         control: Arc::clone(&world.control) as Arc<dyn ControlState>,
         executions: Arc::clone(&executions) as Arc<dyn Executions>,
+        staging: world.account.staging.clone(),
+        opens: Arc::clone(&world.account.opens),
     };
     (deployed, executions)
 }
@@ -255,4 +265,32 @@ async fn who_follows_is_told_why_it_failed_and_on_which_side() {
         left.to_string().contains("skyhaul wait --stack haul"),
         "{left}"
     );
+}
+
+#[tokio::test]
+async fn a_part_has_arrived_when_it_is_listed_and_copied() {
+    let world = World::new(Kind::Copy, &objects()).await;
+    let (deployed, _) = deployed(&world);
+    let id = world.attempt.transfer.clone();
+    let mut part = Part::new("a/");
+    assert_eq!(
+        deployed.arrival(&id, &mut part).await.unwrap(),
+        Arrival::Waits
+    );
+    world.plan().await.unwrap();
+    assert_eq!(
+        deployed.arrival(&id, &mut part).await.unwrap(),
+        Arrival::Waits
+    );
+    world.list(World::later()).await.unwrap();
+    assert_eq!(
+        deployed.arrival(&id, &mut part).await.unwrap(),
+        Arrival::Waits
+    );
+    let arrived = Arrival::Arrived { failed: 0 };
+    // Nothing of it is there at all.
+    let mut none = Part::new("b/");
+    assert_eq!(deployed.arrival(&id, &mut none).await.unwrap(), arrived);
+    world.copy(World::later()).await.unwrap();
+    assert_eq!(deployed.arrival(&id, &mut part).await.unwrap(), arrived);
 }

@@ -1,9 +1,11 @@
 //! Gateways that show no sign of life are replaced, and no others.
 
 use skyhaul_engine::StepEnd;
-use skyhaul_state::GatewayRow;
 use skyhaul_state::control::Failure;
+use skyhaul_state::{GatewayRow, Phase, TransferStatus};
 use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::ceiling::Ceiling;
+use skyhaul_workflow::order::FleetOrder;
 use skyhaul_workflow::steps::{Answer, failure};
 
 use super::world::{Kind, World};
@@ -82,4 +84,39 @@ async fn a_reply_to_who_waits_that_is_lost_is_given_again() {
     world.wait("next").await.unwrap();
     assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Copied));
     assert_eq!(world.watch().await.unwrap().answer, None);
+}
+
+#[tokio::test]
+async fn an_attempt_ends_at_its_ceiling_and_is_not_over_for_good() {
+    let fleet = FleetOrder {
+        ceiling: Ceiling {
+            hours: 1,
+            ..Ceiling::default()
+        },
+        ..FleetOrder::default()
+    };
+    let world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], fleet).await;
+    world.plan().await.unwrap();
+    world.done(async || world.provision().await).await;
+    world.wait("token").await.unwrap();
+    assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Beat));
+    world.pass(59);
+    let dataplane = world.dataplane().await;
+    for member in &dataplane.members {
+        beat(&world, member.plan.name.as_str(), 1).await;
+    }
+    assert_eq!(world.watch().await.unwrap().answer, Some(Answer::Beat));
+    world.pass(1);
+    let Some(Answer::Failed(failure)) = world.watch().await.unwrap().answer else {
+        panic!("it goes on");
+    };
+    assert_eq!(failure.name, failure::CEILING);
+    assert!(failure.cause.contains("may take 1"), "{}", failure.cause);
+    world.done(async || world.settle().await).await;
+    let row = world.row().await;
+    assert_eq!(
+        (row.status, row.phase),
+        (TransferStatus::Failed, Phase::Copy)
+    );
+    world.assert_gone().await;
 }

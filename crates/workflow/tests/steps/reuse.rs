@@ -1,9 +1,14 @@
 //! Machines that are kept for the next transfer.
 
-use skyhaul_state::control::{DataplaneStatus, Submission};
+use std::time::Duration;
+
+use skyhaul_model::ErrorKind;
+use skyhaul_state::control::{DataplaneStatus, Stage, Submission};
 use skyhaul_tests::oracle::ObjectSpec;
+use skyhaul_workflow::deprovision::Deprovision;
 use skyhaul_workflow::order::FleetOrder;
 
+use super::deployed::deployed;
 use super::world::{Kind, World};
 
 fn kept() -> FleetOrder {
@@ -71,4 +76,51 @@ async fn of_two_that_want_the_same_machines_one_gets_its_own() {
         rows.iter()
             .any(|row| Some(&row.id) == first.dataplane.as_ref())
     );
+}
+
+#[tokio::test]
+async fn machines_end_when_that_is_asked_for_and_transfers_that_use_them_pause() {
+    const SOON: Duration = Duration::from_millis(10);
+    let mut world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], kept()).await;
+    let (deployed, _) = deployed(&world);
+    let none = deployed.snapshot(&world.attempt.transfer).await.unwrap();
+    assert_eq!(none, None, "it was not planned yet");
+    let first = carried_out(&world).await;
+    let top = deployed.snapshot(&first.transfer).await.unwrap().unwrap();
+    assert_eq!((top.objects_done, top.active), (1, false));
+    // What others asked for stays, and what a transfer uses.
+    let others = Deprovision {
+        all: true,
+        owner: Some("nobody".to_owned()),
+    };
+    let done = deployed.deprovision(&others, SOON).await.unwrap();
+    assert!(done.paused.is_empty() && done.ending.is_empty() && done.used.is_empty());
+    world.submit(kept()).await;
+    assert_eq!(world.plan().await.unwrap().machines, 2);
+    world.done(async || world.provision().await).await;
+    let idle = Deprovision::default();
+    let done = deployed.deprovision(&idle, SOON).await.unwrap();
+    assert!(done.paused.is_empty() && done.ending.is_empty());
+    assert_eq!(done.used.len(), 1);
+    assert_eq!(world.machines.alive().len(), 2);
+    // A transfer that pauses lets go of them.
+    let all = Deprovision {
+        all: true,
+        owner: None,
+    };
+    let (done, ()) = tokio::join!(deployed.deprovision(&all, SOON), async {
+        while world.submission().await.wish.is_none() {
+            tokio::task::yield_now().await;
+        }
+        world.watch().await.unwrap();
+        world.done(async || world.settle().await).await;
+    });
+    let done = done.unwrap();
+    assert_eq!(done.paused, std::slice::from_ref(&world.attempt.transfer));
+    assert_eq!(done.ending.len(), 1);
+    assert_eq!(world.submission().await.stage, Stage::Over);
+    assert_eq!(world.dataplane().await.status, DataplaneStatus::Ending);
+    let unknown = skyhaul_model::TransferId::generate();
+    let refused = deployed.snapshot(&unknown).await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::NotFound);
 }

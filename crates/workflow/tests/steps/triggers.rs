@@ -10,6 +10,7 @@ use skyhaul_model::filter::FilterSpec;
 use skyhaul_model::{HolderId, Result};
 use skyhaul_state::SqliteState;
 use skyhaul_state::control::{ControlState, MemoryControl, Rule, RuleKey, Stage, SubmissionChange};
+use skyhaul_stores::open::Ambient;
 use skyhaul_tests::fault::{Fault, FaultProxy, Gate, Op, Plan, Rule as Faulty};
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use skyhaul_tests::servers;
@@ -65,6 +66,8 @@ impl Mirror {
             state: Arc::new(state),
             control: Arc::clone(&control) as Arc<dyn ControlState>,
             executions: Arc::new(Begun::default()) as Arc<dyn Executions>,
+            staging: endpoint(&one, &servers.src),
+            opens: Arc::new(Ambient),
         };
         let known: Vec<_> = proxies
             .iter()

@@ -1,0 +1,160 @@
+//! Looking at a deployment before anything is spent: that it is there and of this version, that its rows can be read,
+//! what each region has, and how many machines fit.
+
+use aws_config::Region;
+use skyhaul_compute::Compute as _;
+use skyhaul_compute::ec2::Ec2;
+use skyhaul_model::machine::Market;
+use skyhaul_model::spec::{Connection, Endpoint};
+use skyhaul_model::{Error, ErrorKind, Pin, Result, Side};
+use skyhaul_stores::open::{Ambient, Opens as _, Use};
+use skyhaul_workflow::order::FleetOrder;
+
+use crate::{Outputs, Place, region};
+
+/// Outputs without which nothing can be submitted or followed.
+const NEEDED: [&str; 4] = [
+    "StateTable",
+    "ControlTable",
+    "StagingBucket",
+    "StateMachine",
+];
+
+/// One thing that was looked at.
+#[derive(Debug)]
+pub struct Check {
+    /// What it is.
+    pub what: String,
+    /// What was found, in a line.
+    pub found: Result<String>,
+}
+
+impl Check {
+    /// What was found.
+    pub fn new(what: impl Into<String>, found: Result<String>) -> Self {
+        Self {
+            what: what.into(),
+            found,
+        }
+    }
+}
+
+/// Looks at everything that does not rest on what was found wanting before.
+pub async fn doctor(place: &Place, version: &str, told: &mut (dyn FnMut(Check) + Send)) {
+    let outputs = match place.outputs().await {
+        Ok(outputs) => outputs,
+        Err(error) => return told(Check::new("deployment", Err(error))),
+    };
+    told(Check::new("deployment", complete(&outputs)));
+    told(Check::new("version", same(&outputs, version)));
+    let deployed = match outputs.deployed() {
+        Ok(deployed) => deployed,
+        Err(error) => return told(Check::new("tables", Err(error))),
+    };
+    let live = deployed.control.live().await;
+    told(Check::new(
+        "transfers",
+        live.map(|live| format!("{} go on", live.len())),
+    ));
+    let regions = match deployed.control.regions().await {
+        Ok(regions) => regions,
+        Err(error) => return told(Check::new("regions", Err(error))),
+    };
+    if regions.is_empty() {
+        let message = "there is no region in which gateways can run";
+        let none = Error::control(ErrorKind::NotFound, message)
+            .hint("`skyhaul deploy --only-regions --region R` makes one");
+        told(Check::new("regions", Err(none)));
+    }
+    for (name, settings) in &regions {
+        match region::Deployed::parse(name, settings) {
+            Ok(there) => {
+                let gateway = gateway(place, name, &there).await;
+                told(Check::new(format!("gateway in {name}"), gateway));
+                told(Check::new(
+                    format!("room in {name}"),
+                    room(&outputs, name, there).await,
+                ));
+            }
+            Err(error) => told(Check::new(format!("region {name}"), Err(error))),
+        }
+    }
+}
+
+fn complete(outputs: &Outputs) -> Result<String> {
+    for name in NEEDED {
+        outputs.get(name)?;
+    }
+    let region = outputs.config().region().map(ToString::to_string);
+    Ok(format!("in {}", region.unwrap_or_default()))
+}
+
+fn same(outputs: &Outputs, version: &str) -> Result<String> {
+    let there = outputs.get("Version")?;
+    if there == version {
+        return Ok(version.to_owned());
+    }
+    let message = format!("the deployment is of version {there}, this command of {version}");
+    Err(Error::invalid(message).hint("`skyhaul deploy` brings the deployment up to date"))
+}
+
+/// Whether the gateway that machines fetch is there.
+async fn gateway(place: &Place, name: &str, there: &region::Deployed) -> Result<String> {
+    let regional = Place {
+        stack: format!("{}-gateways", place.stack),
+        region: Some(name.to_owned()),
+        profile: place.profile.clone(),
+    };
+    let outputs = regional.outputs().await?;
+    let endpoint = Endpoint {
+        location: format!("s3://{}/", outputs.get("ArtifactBucket")?).parse()?,
+        connection: Connection {
+            region: Some(name.to_owned()),
+            profile: place.profile.clone(),
+            ..Connection::default()
+        },
+    };
+    let opened = Ambient.open(&endpoint, Side::Control, Use::default());
+    let store = opened.await?;
+    let key = crate::deploy::artifact(&there.gateway.sha256);
+    match store.stat(&key, &Pin::default(), false).await? {
+        Some(found) => Ok(format!("{key}, {} bytes", found.size)),
+        None => Err(Error::control(
+            ErrorKind::NotFound,
+            "the gateway that machines fetch is not there",
+        )
+        .object(store.uri(&key))
+        .hint("`skyhaul deploy --only-regions --region` puts it there again")),
+    }
+}
+
+/// How many machines of the first type that is asked for fit.
+async fn room(outputs: &Outputs, name: &str, there: region::Deployed) -> Result<String> {
+    let config = outputs.config().to_builder();
+    let config = config.region(Region::new(name.to_owned())).build();
+    let ec2 = Ec2::new(&config, there.ec2);
+    let fleet = FleetOrder::default();
+    let Some(kind) = fleet.instance_types.first() else {
+        return Ok("no type of machine is asked for".to_owned());
+    };
+    let room = ec2.room(Market::OnDemand, kind).await?;
+    let quota = match (room.machines(), room.quota) {
+        (Some(0), Some(quota)) => {
+            let (each, used, code) = (room.each, room.used, &room.code);
+            let message = format!(
+                "no machine of type {kind} fits: it needs {each} vCPUs, the account may have {quota} and uses {used}"
+            );
+            return Err(Error::control(ErrorKind::Full, message)
+                .object(name)
+                .hint(format!("have the quota {code} raised")));
+        }
+        (Some(machines), Some(quota)) => {
+            format!(
+                "{machines} machines of type {kind} ({} of {quota} vCPUs are used)",
+                room.used
+            )
+        }
+        _ => format!("machines of type {kind}; no quota is known"),
+    };
+    Ok(quota)
+}
