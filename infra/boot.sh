@@ -46,7 +46,7 @@ cat >/etc/systemd/system/skyhaul-gateway.service <<END
 [Unit]
 Description=Skyhaul gateway
 After=network-online.target
-StartLimitIntervalSec=300
+StartLimitIntervalSec=3600
 StartLimitBurst=5
 SuccessAction=poweroff
 StartLimitAction=poweroff

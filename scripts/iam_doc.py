@@ -33,6 +33,7 @@ WHY = {
         "kms:GenerateDataKey": "writing rows and segments",
     },
     "DataPolicy": {
+        "kms:Decrypt": "secrets that are under a key of their owner",
         "s3:ListBucket": "listing both sides; the check of a side before anything is spent",
         "s3:GetBucketLocation": "in which region machines are launched",
         "s3:ListBucketMultipartUploads": "uploads of ours that nobody knows of any more",

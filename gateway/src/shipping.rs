@@ -108,21 +108,21 @@ pub async fn ship(said: Said, at: Endpoint, end: CancellationToken) {
             // Names are ordered as what they name was said.
             let name = format!("{began:013}-{number:06}.log");
             let kept = keep(&mut place, &at, &name, lines.clone());
-            let kept = if goes_on {
-                kept.await
-            } else {
-                tokio::time::timeout(LAST, kept).await.unwrap_or(Ok(()))
+            let late = async {
+                end.cancelled().await;
+                tokio::time::sleep(LAST).await;
             };
-            match kept {
-                Ok(()) => {
-                    number += 1;
-                    kept_at = Some(Instant::now());
-                }
-                Err(error) => {
-                    kept_at = Some(Instant::now());
-                    said.put_back(lines);
-                    tracing::warn!("the log cannot be kept: {error}");
-                }
+            let kept = tokio::select! {
+                kept = kept => kept,
+                () = late => return,
+            };
+            // Also if it failed: it may have been kept all the same, and what is kept once more under another name is
+            // better than what is not kept.
+            number += 1;
+            kept_at = Some(Instant::now());
+            if let Err(error) = kept {
+                said.put_back(lines);
+                tracing::warn!("the log cannot be kept: {error}");
             }
         }
         if !goes_on {

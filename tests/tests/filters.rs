@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use skyhaul_tests::data::Body;
+use skyhaul_tests::fault::Op;
 use skyhaul_tests::pair::{Kind, Pair};
+use skyhaul_tests::proxied::Proxied;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Keys of the source of every test here; each as large as its place here, from 1 KiB.
@@ -197,4 +199,37 @@ fn filters_malformed_are_a_usage_error() {
             "{refused}"
         );
     }
+}
+
+/// How many objects others were written before the last of these was.
+fn before_the_last_index(flags: &[&str]) -> usize {
+    let bench = Proxied::new(Kind::DiskToS3);
+    let (others, indices) = (600, 5);
+    let names = (0..others).map(|number| format!("k{number:03}"));
+    let names = names.chain((0..indices).map(|number| format!("z/{number}.index")));
+    let names: Vec<_> = names.collect();
+    let objects: Vec<_> = (names.iter().zip(0..))
+        .map(|(name, seed)| (name.as_str(), Body::new(seed, 10)))
+        .collect();
+    bench.pair.source.write(&objects);
+    let flags = [&["-r", "--transfers", "1"], flags].concat();
+    bench.pair.run("cp", "", "to/", &flags).assert_code(0);
+    let log = bench.destination().log();
+    let written: Vec<_> = log
+        .of(Op::Put)
+        .filter_map(|put| put.request.key.strip_prefix("to/"))
+        .filter(|name| names.iter().any(|known| known == name))
+        .collect();
+    assert_eq!(written.len(), names.len(), "everything, once");
+    let last = written.iter().rposition(|name| name.starts_with("z/"));
+    last.unwrap() + 1 - indices
+}
+
+#[test]
+fn filters_first_is_copied_before_all_else() {
+    // Bundles that were begun at the same time take turns.
+    let first = before_the_last_index(&["--first", "nothing", "--first", "*.index"]);
+    assert!(first < 100, "{first} others were written before");
+    let as_listed = before_the_last_index(&[]);
+    assert!(as_listed > 300, "{as_listed} others were written before");
 }

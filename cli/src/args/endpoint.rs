@@ -4,7 +4,7 @@ use clap::Args;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Location, Result, Scheme, Side};
 
-use crate::config::endpoints::{NamedEndpoint, account, secret, url};
+use crate::config::endpoints::{NamedEndpoint, account, url};
 use crate::config::{Config, Name};
 use crate::values;
 
@@ -53,7 +53,8 @@ macro_rules! side {
             no_sign_request: bool,
             #[arg(
                 id = concat!($prefix, "secret"), long = concat!($prefix, "secret"),
-                value_name = "ARN", value_parser = secret, conflicts_with_all = [
+                // Checked where it is used: whoever gives the secret itself must not read it again.
+                value_name = "ARN", conflicts_with_all = [
                     concat!($prefix, "profile"), concat!($prefix, "no-sign-request"),
                 ],
                 help = concat!("Secret of Secrets Manager that holds the keys of ", $of)
@@ -243,7 +244,7 @@ fn endpoint(
     };
     let connection = given
         .or(named)
-        .connection(config.switch(Name::RequesterPays));
+        .connection(config.switch(Name::RequesterPays))?;
     Ok(Endpoint {
         location,
         connection,

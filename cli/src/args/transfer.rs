@@ -34,6 +34,9 @@ pub(crate) struct WhatArgs {
     sides: SidesArgs,
     #[command(flatten)]
     filters: FilterArgs,
+    /// Copy what matches before all else (repeatable)
+    #[arg(long, value_name = "PATTERN", help_heading = "Filters")]
+    first: Vec<String>,
 }
 
 /// How it is moved. Apart from [`WhatArgs`] because help shows what lies between the two.
@@ -96,6 +99,7 @@ impl WhatArgs {
             destinations,
             recursive: kind.recursive,
             filters: self.filters.spec()?,
+            first: self.first.clone(),
             compare: kind.compare,
             if_exists: kind.if_exists,
             delete: kind.delete,

@@ -56,6 +56,7 @@ impl VerifyArgs {
             destinations: vec![self.sides.destination(config)?],
             recursive: true,
             filters: self.filters.spec()?,
+            first: Vec::new(),
             compare: match (self.checksum, self.size_only) {
                 (true, _) => Compare::Checksum,
                 (_, true) => Compare::Size,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use skyhaul_model::Result;
 use skyhaul_model::machine::{DataplaneId, Market};
+use skyhaul_model::{ErrorKind, Result};
 use skyhaul_state::control::{DataplaneChange, DataplaneRow, DataplaneStatus};
 use skyhaul_workflow::order::FleetOrder;
 use skyhaul_workflow::steps::dataplanes::DataplaneOrder;
@@ -68,7 +68,11 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<u8> {
         context.screen.warn(&format!("launching {id}"));
         context
             .unless_cancelled(launches.finished(id, deployment::EVERY))
-            .await?;
+            .await
+            .map_err(|error| match error.kind {
+                ErrorKind::Interrupted => error.hint(skyhaul_stack::going_on(id)),
+                _ => error,
+            })?;
     }
     let row = context
         .unless_cancelled(deployed.control.dataplane(id))

@@ -1,6 +1,6 @@
 //! `skyhaul deprovision`.
 
-use skyhaul_model::Result;
+use skyhaul_model::{Result, TransferId};
 use skyhaul_workflow::deprovision::Deprovision;
 
 use super::{dataplane, deployment};
@@ -15,9 +15,10 @@ pub(crate) async fn run(context: &Context, args: &DeprovisionArgs) -> Result<u8>
         all: args.all,
         owner: args.owner.clone(),
     };
-    let done = context
-        .unless_cancelled(deployed.deprovision(&what, deployment::EVERY))
-        .await?;
+    let screen = context.screen.clone();
+    let mut told = move |id: &TransferId| screen.warn(&format!("{id} is asked to pause"));
+    let done = deployed.deprovision(&what, deployment::EVERY, &mut told);
+    let done = context.unless_cancelled(done).await?;
     let mut lines = context.lines();
     if !context.global.json && !context.global.quiet {
         for id in &done.paused {

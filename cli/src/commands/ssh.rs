@@ -1,12 +1,11 @@
 //! `skyhaul ssh`.
 
-use std::process::Stdio;
+use std::process::Command;
 
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{DataplaneRow, MemberRow, no_dataplane};
 use skyhaul_workflow::Deployed;
-use tokio::process::Command;
 
 use super::deployment;
 use crate::args::SshArgs;
@@ -15,7 +14,7 @@ use crate::context::Context;
 /// What opens sessions.
 const AWS: &str = "aws";
 
-/// Runs it; gives the exit code of the session.
+/// Runs it; does not come back where processes can be replaced.
 pub(crate) async fn run(context: &Context, args: &SshArgs) -> Result<u8> {
     let config = context.config(args.place.overrides())?;
     let place = deployment::place(&config)?;
@@ -30,20 +29,26 @@ pub(crate) async fn run(context: &Context, args: &SshArgs) -> Result<u8> {
     if let Some(profile) = &place.profile {
         command.args(["--profile", profile]);
     }
-    let status = command
-        .stdin(Stdio::inherit())
-        .status()
-        .await
-        .map_err(|error| {
-            Error::invalid("the AWS CLI cannot be run")
-                .object(AWS)
-                .cause(error)
-                .hint("install it with its Session Manager plugin")
-        })?;
-    Ok(status
-        .code()
-        .and_then(|code| u8::try_from(code).ok())
-        .unwrap_or(1))
+    session(command).map_err(|error| {
+        Error::invalid("the AWS CLI cannot be run")
+            .object(AWS)
+            .cause(error)
+            .hint("install it with its Session Manager plugin")
+    })
+}
+
+/// Becomes the session: Ctrl-C is for the shell at its other end, not for this command.
+#[cfg(unix)]
+fn session(mut command: Command) -> std::io::Result<u8> {
+    use std::os::unix::process::CommandExt as _;
+    Err(command.exec())
+}
+
+/// Runs the session; its exit code.
+#[cfg(not(unix))]
+fn session(mut command: Command) -> std::io::Result<u8> {
+    let code = command.status()?.code();
+    Ok(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// The dataplane of this identifier, or that a transfer of it uses.

@@ -16,6 +16,8 @@ use crate::output::table;
 
 /// How often the table is drawn.
 const DRAW: Duration = Duration::from_secs(1);
+/// The same for a deployment: each look reads all rows of its groups, and is paid for.
+const DRAW_DEPLOYED: Duration = Duration::from_secs(5);
 
 /// Runs it.
 pub(crate) async fn run(context: &Context, args: &TopArgs) -> Result<u8> {
@@ -43,7 +45,13 @@ pub(crate) async fn run(context: &Context, args: &TopArgs) -> Result<u8> {
                 return Ok(exit::DONE);
             }
         }
-        let slept = context.cancel.run_until_cancelled(tokio::time::sleep(DRAW));
+        let every = match carrier {
+            Carrier::There(_) => DRAW_DEPLOYED,
+            Carrier::Here(_) => DRAW,
+        };
+        let slept = context
+            .cancel
+            .run_until_cancelled(tokio::time::sleep(every));
         if slept.await.is_none() {
             return Ok(exit::INTERRUPTED);
         }

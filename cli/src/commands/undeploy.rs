@@ -27,11 +27,8 @@ pub(crate) async fn run(context: &Context, args: &UndeployArgs) -> Result<u8> {
     }
     let screen = context.screen.clone();
     let mut told = move |line: String| screen.warn(&line);
-    let stays = context
+    context
         .unless_cancelled(Box::pin(undeploy.run(&mut told)))
         .await?;
-    for name in stays {
-        context.screen.warn(&format!("stays: {name}"));
-    }
     Ok(exit::DONE)
 }

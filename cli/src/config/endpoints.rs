@@ -123,8 +123,12 @@ impl NamedEndpoint {
             no_sign_request: self.no_sign_request.or(other.no_sign_request),
             requester_pays: self.requester_pays.or(other.requester_pays),
             secret: self.secret.or(other.secret),
+            // The id of another role says nothing to this one.
+            external_id: match self.role_arn {
+                Some(_) => self.external_id,
+                None => self.external_id.or(other.external_id),
+            },
             role_arn: self.role_arn.or(other.role_arn),
-            external_id: self.external_id.or(other.external_id),
             bucket_owner: self.bucket_owner.or(other.bucket_owner),
         }
     }
@@ -142,9 +146,22 @@ impl NamedEndpoint {
         ]
     }
 
-    /// As a specification holds it.
-    pub(crate) fn connection(self, requester_pays: bool) -> Connection {
-        Connection {
+    /// As a specification holds it. Fails (`Invalid`) on what makes no sense together; no error tells a secret.
+    pub(crate) fn connection(self, requester_pays: bool) -> Result<Connection> {
+        let check = |checked: Result<String, String>| checked.map(drop).map_err(Error::invalid);
+        self.secret.as_deref().map(secret).map_or(Ok(()), check)?;
+        self.role_arn.as_deref().map(role).map_or(Ok(()), check)?;
+        let signs = self.secret.is_some() || self.role_arn.is_some();
+        if signs && self.no_sign_request == Some(true) {
+            let message = "a secret or a role is for requests that are signed";
+            return Err(Error::invalid(message).hint("leave out no-sign-request, or the other"));
+        }
+        if self.external_id.is_some() && self.role_arn.is_none() {
+            return Err(Error::invalid(
+                "an external id is of a role, and no role is named",
+            ));
+        }
+        Ok(Connection {
             endpoint_url: self.endpoint_url,
             region: self.region,
             profile: self.profile,
@@ -157,7 +174,7 @@ impl NamedEndpoint {
                 external_id: self.external_id,
             }),
             bucket_owner: self.bucket_owner,
-        }
+        })
     }
 }
 
@@ -197,11 +214,25 @@ pub(crate) fn secret(text: &str) -> Result<String, String> {
     }
 }
 
+/// The ARN of a role.
+pub(crate) fn role(text: &str) -> Result<String, String> {
+    let parts: Vec<_> = text.splitn(6, ':').collect();
+    match parts[..] {
+        ["arn", _, "iam", "", owner, name]
+            if account(owner).is_ok() && name.len() > 5 && name.starts_with("role/") =>
+        {
+            Ok(text.to_owned())
+        }
+        _ => Err("the ARN of a role is wanted: arn:aws:iam::ACCOUNT:role/NAME".to_owned()),
+    }
+}
+
 /// The value of a field that is text, if it can be one.
 pub(crate) fn value(field: &str, text: &str) -> Result<String, String> {
     match field {
         "endpoint_url" => url(text),
         "secret" => secret(text),
+        "role_arn" => role(text),
         "bucket_owner" => account(text),
         _ => Ok(text.to_owned()),
     }
@@ -238,6 +269,58 @@ mod tests {
             assert!(!refused.contains("geheim"), "{refused}");
         }
         assert!(account("123456789012").is_ok() && account("12345678901x").is_err());
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_refused_and_no_secret_is_said() {
+        let role_arn = Some("arn:aws:iam::123456789012:role/r".to_owned());
+        let some = |text: &str| Some(text.to_owned());
+        let none = NamedEndpoint::default;
+        for (endpoint, said) in [
+            (
+                NamedEndpoint {
+                    secret: some("geheim"),
+                    ..none()
+                },
+                "ARN of a secret",
+            ),
+            (
+                NamedEndpoint {
+                    role_arn: some("r"),
+                    ..none()
+                },
+                "ARN of a role",
+            ),
+            (
+                NamedEndpoint {
+                    external_id: some("x"),
+                    ..none()
+                },
+                "no role",
+            ),
+            (
+                NamedEndpoint {
+                    role_arn: role_arn.clone(),
+                    no_sign_request: Some(true),
+                    ..none()
+                },
+                "signed",
+            ),
+        ] {
+            let error = endpoint.connection(false).unwrap_err().to_string();
+            assert!(error.contains(said) && !error.contains("geheim"), "{error}");
+        }
+        // A role takes no other's external id.
+        let named = NamedEndpoint {
+            role_arn: some("arn:aws:iam::123456789012:role/other"),
+            external_id: some("of the other"),
+            ..none()
+        };
+        let given = NamedEndpoint { role_arn, ..none() };
+        let role = given.or(named.clone()).connection(false).unwrap().role;
+        assert_eq!(role.unwrap().external_id, None);
+        let role = none().or(named).connection(false).unwrap().role.unwrap();
+        assert_eq!(role.external_id.as_deref(), Some("of the other"));
     }
 
     #[test]

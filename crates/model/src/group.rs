@@ -10,11 +10,39 @@ use crate::id::HolderId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RangeId(pub u32);
 
+impl RangeId {
+    /// Set in the range of groups that are claimed first. A transfer has far fewer ranges.
+    const FIRST: u32 = 1 << 31;
+
+    /// The range under which those groups of this one are known that are claimed first: they have
+    /// ordinals of their own.
+    #[must_use]
+    pub fn first(self) -> Self {
+        Self(self.0 | Self::FIRST)
+    }
+
+    /// Whether groups of this range are claimed first.
+    #[must_use]
+    pub fn is_first(self) -> bool {
+        self != GroupId::RETRY_RANGE && self.0 & Self::FIRST != 0
+    }
+
+    /// The range that was listed.
+    #[must_use]
+    pub fn listed(self) -> Self {
+        if self.is_first() {
+            Self(self.0 & !Self::FIRST)
+        } else {
+            self
+        }
+    }
+}
+
 /// A group's identity inside its transfer: the range that it was found in and its ordinal there.
 /// Both are deterministic, so appending the same group twice is seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct GroupId {
-    /// The listing range, or [`GroupId::RETRY_RANGE`].
+    /// The listing range, [`RangeId::first`] of it, or [`GroupId::RETRY_RANGE`].
     pub range: RangeId,
     /// Ordinal in the range, from 0.
     pub ordinal: u32,
@@ -29,6 +57,8 @@ impl fmt::Display for GroupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.range == Self::RETRY_RANGE {
             write!(f, "retry-{}", self.ordinal)
+        } else if self.range.is_first() {
+            write!(f, "first-{}-{}", self.range.listed().0, self.ordinal)
         } else {
             write!(f, "{}-{}", self.range.0, self.ordinal)
         }
@@ -145,6 +175,18 @@ impl std::ops::AddAssign for Counts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn groups_that_are_claimed_first_are_told_apart() {
+        let range = RangeId(7);
+        assert!(range.first().is_first() && !range.is_first());
+        assert_eq!((range.listed(), range.first().listed()), (range, range));
+        let retries = GroupId::RETRY_RANGE;
+        assert!(!retries.is_first() && retries.listed() == retries);
+        let name = |range| GroupId { range, ordinal: 3 }.to_string();
+        let names = [range, range.first(), retries].map(name);
+        assert_eq!(names, ["7-3", "first-7-3", "retry-3"]);
+    }
 
     #[test]
     fn bitmaps_count_and_fill() {

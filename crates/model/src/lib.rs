@@ -8,6 +8,7 @@ pub mod compare;
 pub mod error;
 pub mod fault;
 pub mod filter;
+pub mod first;
 mod glob;
 pub mod group;
 pub mod guard;

@@ -140,6 +140,9 @@ pub struct TransferSpec {
     /// Which of them are left out.
     #[serde(default)]
     pub filters: FilterSpec,
+    /// Patterns of those that are copied before all others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
     /// When a sync copies an object that the destination has.
     #[serde(default)]
     pub compare: Compare,

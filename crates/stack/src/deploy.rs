@@ -91,8 +91,12 @@ impl Deploy {
         }
         let pairs = |pairs: &[(String, String)]| -> Vec<String> {
             let each = pairs.iter();
-            each.map(|(name, value)| format!("{name}={value}"))
-                .collect()
+            // What is not given stays as it is; what is empty has to be said so.
+            each.map(|(name, value)| match value.as_str() {
+                "" => format!("{name}=\"\""),
+                value => format!("{name}={value}"),
+            })
+            .collect()
         };
         if !parameters.is_empty() {
             command.arg("--parameter-overrides").args(pairs(parameters));
@@ -134,13 +138,10 @@ impl Deploy {
         let mut parameters = vec![
             ("DataBuckets".to_owned(), buckets("")),
             ("DataObjects".to_owned(), buckets("/*")),
+            // Also none: what was permitted before ends.
+            ("Roles".to_owned(), self.roles.join(",")),
+            ("Secrets".to_owned(), self.secrets.join(",")),
         ];
-        if !self.roles.is_empty() {
-            parameters.push(("Roles".to_owned(), self.roles.join(",")));
-        }
-        if !self.secrets.is_empty() {
-            parameters.push(("Secrets".to_owned(), self.secrets.join(",")));
-        }
         parameters.extend(self.parameters.iter().cloned());
         let region = self.place.region.as_deref();
         self.sam("template.yaml", &self.place.stack, region, &parameters)

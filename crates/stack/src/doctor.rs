@@ -2,12 +2,11 @@
 //! what each region has, and how many machines fit.
 
 use aws_config::Region;
-use skyhaul_compute::Compute as _;
 use skyhaul_compute::ec2::Ec2;
-use skyhaul_model::machine::Market;
 use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Pin, Result, Side};
 use skyhaul_stores::open::{Ambient, Opens as _, Use};
+use skyhaul_workflow::machines::choose;
 use skyhaul_workflow::order::FleetOrder;
 
 use crate::{Outputs, Place, region};
@@ -128,16 +127,13 @@ async fn gateway(place: &Place, name: &str, there: &region::Deployed) -> Result<
     }
 }
 
-/// How many machines of the first type that is asked for fit.
+/// How many machines fit, of the first of those types that the region has.
 async fn room(outputs: &Outputs, name: &str, there: region::Deployed) -> Result<String> {
     let config = outputs.config().to_builder();
     let config = config.region(Region::new(name.to_owned())).build();
     let ec2 = Ec2::new(&config, there.ec2);
     let fleet = FleetOrder::default();
-    let Some(kind) = fleet.instance_types.first() else {
-        return Ok("no type of machine is asked for".to_owned());
-    };
-    let room = ec2.room(Market::OnDemand, kind).await?;
+    let (kind, room) = choose::room(&ec2, &fleet, name).await?;
     let quota = match (room.machines(), room.quota) {
         (Some(0), Some(quota)) => {
             let (each, used, code) = (room.each, room.used, &room.code);

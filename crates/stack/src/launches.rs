@@ -12,6 +12,9 @@ use skyhaul_workflow::steps::dataplanes::DataplaneOrder;
 
 use crate::executions::failed;
 
+/// How often in a row a launch is not found before that is believed.
+const MISSES: u32 = 20;
+
 /// See the module documentation.
 #[derive(Debug, Clone)]
 pub struct Launches {
@@ -51,12 +54,23 @@ impl Launches {
     pub async fn finished(&self, id: &DataplaneId, every: Duration) -> Result<()> {
         let arn = self.arn.replacen(":stateMachine:", ":execution:", 1);
         let arn = format!("{arn}:{id}");
+        let mut missed = 0;
         loop {
             let request = self.client.describe_execution().execution_arn(&arn);
-            let found = request.send().await;
-            let found = found.map_err(|error| {
-                failed(&error, "the launch cannot be asked how it is").object(id.as_str())
-            })?;
+            let found = match request.send().await {
+                Ok(found) => found,
+                // The service may not know yet what it has begun, and may not answer: the launch goes on.
+                Err(error) if missed < MISSES && error.code() != Some("AccessDeniedException") => {
+                    missed += 1;
+                    tokio::time::sleep(every).await;
+                    continue;
+                }
+                Err(error) => {
+                    let error = failed(&error, "the launch cannot be asked how it is");
+                    return Err(error.object(id.as_str()).hint(going_on(id)));
+                }
+            };
+            missed = 0;
             match found.status() {
                 ExecutionStatus::Succeeded => return Ok(()),
                 ExecutionStatus::Running | ExecutionStatus::PendingRedrive => {
@@ -74,6 +88,14 @@ impl Launches {
             }
         }
     }
+}
+
+/// What is said to whoever does not see the end of a launch.
+#[must_use]
+pub fn going_on(id: &DataplaneId) -> String {
+    format!(
+        "the launch goes on: `skyhaul dataplane list` shows it, `dataplane delete {id}` ends it"
+    )
 }
 
 /// The message in a cause, where that is what a function threw.

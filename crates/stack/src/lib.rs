@@ -15,7 +15,7 @@ mod undeploy;
 pub use deploy::{Deploy, Network};
 pub use doctor::{Check, doctor};
 pub use executions::{StateMachine, Tasks};
-pub use launches::Launches;
+pub use launches::{Launches, going_on};
 pub use outputs::{Outputs, Place};
 pub use said::said;
 pub use schedules::{Scheduled, Schedules, Times};

@@ -8,6 +8,9 @@ use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::StackStatus;
+use skyhaul_compute::Compute as _;
+use skyhaul_compute::ec2::Ec2;
+use skyhaul_model::machine::MachineState;
 use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_state::control::DataplaneStatus;
@@ -17,7 +20,7 @@ use skyhaul_workflow::Deployed;
 use skyhaul_workflow::deprovision::Deprovision;
 
 use crate::said::said;
-use crate::{Outputs, Place};
+use crate::{Outputs, Place, region};
 
 /// Transfers that a refusal names.
 const NAMED: usize = 5;
@@ -35,26 +38,60 @@ pub struct Undeploy {
 }
 
 impl Undeploy {
-    /// Takes it out, telling of each step; what stays.
-    pub async fn run(&self, told: &mut (dyn FnMut(String) + Send)) -> Result<Vec<String>> {
+    /// Takes it out, telling of each step and of what stays.
+    pub async fn run(&self, told: &mut (dyn FnMut(String) + Send)) -> Result<()> {
         let outputs = self.place.outputs().await?;
         let deployed = outputs.deployed()?;
-        idle(&deployed).await?;
-        self.machines(&deployed, told).await?;
+        self.empty_of_machines(&outputs, &deployed, told).await?;
         let regions = deployed.control.regions().await?;
         for region in regions.keys() {
+            // What came meanwhile is not left without what ends it: schedules and triggers go on until the last.
+            self.empty_of_machines(&outputs, &deployed, told).await?;
             self.region(region, told).await?;
             // Last, so that it is found again if this ends before.
             deployed.control.set_region(region, None).await?;
         }
-        // One that came meanwhile has no machines, and is not left without what ends it.
-        idle(&deployed).await?;
-        let stays = STAYS
-            .iter()
-            .map(|name| outputs.get(name).map(str::to_owned));
-        let stays = stays.collect::<Result<Vec<_>>>()?;
-        self.stack(&outputs, None, &self.place.stack, told).await?;
-        Ok(stays)
+        self.empty_of_machines(&outputs, &deployed, told).await?;
+        // Before the last that can be asked for it is gone.
+        for name in STAYS {
+            told(format!("stays: {}", outputs.get(name)?));
+        }
+        self.stack(&outputs, None, &self.place.stack, told).await
+    }
+
+    /// Ends all machines, and sees that there is none: neither in the rows nor in the account. Refused while transfers
+    /// go on.
+    async fn empty_of_machines(
+        &self,
+        outputs: &Outputs,
+        deployed: &Deployed,
+        told: &mut (dyn FnMut(String) + Send),
+    ) -> Result<()> {
+        idle(deployed).await?;
+        self.machines(deployed, told).await?;
+        for (name, settings) in deployed.control.regions().await? {
+            let there = region::Deployed::parse(&name, &settings)?;
+            let config = outputs.config().to_builder();
+            let config = config.region(Region::new(name.clone())).build();
+            let ec2 = Ec2::new(&config, there.ec2);
+            let mut before = usize::MAX;
+            loop {
+                let machines = ec2.describe(None).await?.into_iter();
+                let left = machines.filter(|machine| machine.state != MachineState::Ended);
+                let left = left.count();
+                if left == 0 {
+                    break;
+                }
+                if left < before {
+                    told(format!(
+                        "{left} machines end in {name}; that takes some minutes"
+                    ));
+                    before = left;
+                }
+                tokio::time::sleep(self.every).await;
+            }
+        }
+        idle(deployed).await
     }
 
     /// Ends all machines, and waits until they have ended: the reaper sees to that, every five minutes.
@@ -66,7 +103,7 @@ impl Undeploy {
         let mut before = usize::MAX;
         loop {
             let done = deployed
-                .deprovision(&Deprovision::default(), self.every)
+                .deprovision(&Deprovision::default(), self.every, &mut |_| {})
                 .await?;
             if let Some(used) = done.used.first() {
                 return Err(refused("machines are in use", used.id.as_str()));
@@ -163,7 +200,10 @@ impl Undeploy {
                 Some(StackStatus::DeleteComplete) => return Ok(()),
                 Some(StackStatus::DeleteFailed) => {
                     let why = found.stack_status_reason.unwrap_or_default();
-                    return Err(failed("the stack could not be removed", &why, stack));
+                    let failed = failed("the stack could not be removed", &why, stack);
+                    return Err(failed.hint(
+                        "its policies must be detached from users and roles first; then run it again",
+                    ));
                 }
                 _ => tokio::time::sleep(self.every).await,
             }

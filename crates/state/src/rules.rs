@@ -123,6 +123,7 @@ pub(crate) fn new_range(id: RangeId, after: Option<String>, upto: Option<String>
         after,
         upto,
         next_group: 0,
+        next_first: 0,
         counts: ListCounts::default(),
         done: false,
         lease: None,
@@ -178,11 +179,12 @@ pub(crate) fn digest(
     let Publication {
         cursor,
         groups,
+        first,
         segments,
         counts,
         done,
     } = publication;
-    let json = serde_json::to_vec(&(lease, cursor, groups, segments, counts, done))?;
+    let json = serde_json::to_vec(&(lease, cursor, groups, first, segments, counts, done))?;
     Ok(hex::encode(&Sha256::digest(&json)[..16]))
 }
 
@@ -196,7 +198,8 @@ pub(crate) fn publish(id: &TransferId, row: &RangeRow, publication: &Publication
     if row.upto.is_some() && publication.cursor > row.upto {
         return refused("a publication leaves its range");
     }
-    new_groups(id, row.id, row.next_group, &publication.groups)
+    new_groups(id, row.id, row.next_group, &publication.groups)?;
+    new_groups(id, row.id.first(), row.next_first, &publication.first)
 }
 
 /// How many chunks a group may have.

@@ -158,6 +158,9 @@ pub struct RangeRow {
     pub cursor: Option<String>,
     /// Ordinal of the next group.
     pub next_group: u32,
+    /// Ordinal of the next group that is claimed first.
+    #[serde(default)]
+    pub next_first: u32,
     /// What was counted up to the cursor.
     pub counts: ListCounts,
     /// Whether the listing of this range ended.
@@ -183,6 +186,9 @@ pub struct Publication {
     pub cursor: Option<String>,
     /// Groups found, in order; ordinals continue at the row's `next_group`.
     pub groups: Vec<NewGroup>,
+    /// Groups found that are claimed before all others; ordinals continue at the row's `next_first`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<NewGroup>,
     /// Segments of skipped objects and deletions found.
     pub segments: Vec<(ListSegmentKind, String)>,
     /// What was counted since the last publication.
@@ -497,10 +503,9 @@ pub trait TransferState: Debug + Send + Sync {
     /// means nothing.
     async fn list_segments(&self, id: &TransferId, kind: ListSegmentKind) -> Result<Vec<String>>;
 
-    /// How many shards a transfer's groups are spread over.
-    fn shards(&self) -> u32 {
-        1
-    }
+    /// How many shards a transfer's groups are spread over, two or more: the last one holds those that
+    /// are claimed first, and no others.
+    fn shards(&self) -> u32;
 
     /// Claims the first pending group of a shard whose sequence is greater than `after`. Groups may
     /// become pending, or be added, behind a cursor: `None` is final only for `after: None`.

@@ -131,6 +131,10 @@ impl Mutant {
 
 #[async_trait]
 impl TransferState for Mutant {
+    fn shards(&self) -> u32 {
+        self.inner.shards()
+    }
+
     async fn submit(&self, id: &TransferId, spec: &TransferSpec) -> Result<Submitted> {
         match self.inner.transfer(id).await {
             Ok(row) if self.breaks(Broken::SubmitUnchecked) => Ok(Submitted::Existing(row)),

@@ -317,6 +317,7 @@ async fn a_lost_claim_is_not_claimed_twice() {
     let publication = skyhaul_state::Publication {
         cursor: Some("a".to_owned()),
         groups: vec![group.clone(), group],
+        first: Vec::new(),
         segments: Vec::new(),
         counts: skyhaul_state::ListCounts::default(),
         done: false,

@@ -405,6 +405,8 @@ pub struct CopySource {
     pub key: String,
     /// The version to copy.
     pub pin: Pin,
+    /// The account that the bucket must be of, 12 digits.
+    pub bucket_owner: Option<String>,
 }
 
 /// How a whole object is copied inside the service.

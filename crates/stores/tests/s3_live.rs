@@ -328,6 +328,7 @@ async fn the_service_copies() {
             container: source.name.clone(),
             key: "a b+é".into(),
             pin,
+            bucket_owner: None,
         };
         store
             .copy("same", &copied, CopyRequest::default())

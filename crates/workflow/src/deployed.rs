@@ -52,11 +52,12 @@ impl Standing {
         self.submission.stage == Stage::Live
     }
 
-    /// Whether nothing is left to do.
+    /// Whether nothing is left to do: also if it was cancelled before there was anything of it.
     #[must_use]
     pub fn has_ended(&self) -> bool {
+        let cancelled = self.submission.wish == Some(Wish::Cancel);
         let ended = |row: &TransferRow| row.phase == Phase::Ended;
-        !self.is_live() && self.row.as_ref().is_some_and(ended)
+        !self.is_live() && self.row.as_ref().map_or(cancelled, ended)
     }
 
     /// Why its last attempt failed, if it did.
@@ -253,6 +254,12 @@ fn ended(
     match row.status {
         TransferStatus::Failed if row.phase == Phase::Ended => {
             return Err(failure.unwrap_or_else(unknown));
+        }
+        // That it failed was before, and no attempt at it has begun since: its user did not want that.
+        TransferStatus::Failed if wished.is_some() => {
+            let mut failure = failure.unwrap_or_else(unknown);
+            failure.kind = ErrorKind::Interrupted;
+            return Err(failure);
         }
         TransferStatus::Failed => return Err(again(failure.unwrap_or_else(unknown))),
         // It failed before its row could say so.

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use skyhaul_model::{ErrorKind, Result, TransferId};
-use skyhaul_state::control::{DataplaneChange, DataplaneRow, DataplaneStatus, Stage};
+use skyhaul_state::control::{
+    DataplaneChange, DataplaneRow, DataplaneStatus, Stage, Submission, Wish,
+};
 
 use crate::deployed::Deployed;
 
@@ -34,20 +36,36 @@ impl Deprovision {
 }
 
 impl Deployed {
-    /// Ends what is wanted; looks so often whether transfers that are paused have let go of their machines.
-    pub async fn deprovision(&self, what: &Deprovision, every: Duration) -> Result<Deprovisioned> {
+    /// Ends what is wanted, telling of each transfer that is asked to pause; looks so often whether these have let go of
+    /// their machines.
+    pub async fn deprovision(
+        &self,
+        what: &Deprovision,
+        every: Duration,
+        told: &mut (dyn FnMut(&TransferId) + Send),
+    ) -> Result<Deprovisioned> {
         let mut done = Deprovisioned::default();
         if what.all {
+            let mut asked = Vec::new();
             for id in self.control.live().await? {
                 let found = self.control.submission(&id).await?;
-                if found.is_some_and(|found| what.concerns(&found.owner)) {
-                    self.pause(&id).await?;
-                    done.paused.push(id);
+                if !found.is_some_and(|found| what.concerns(&found.owner)) {
+                    continue;
+                }
+                match self.pause(&id).await {
+                    Ok(paused) => {
+                        told(&id);
+                        asked.push(paused);
+                    }
+                    // It has ended meanwhile.
+                    Err(error) if error.kind == ErrorKind::Invalid => {}
+                    Err(error) => return Err(error),
                 }
             }
             // All are asked before the first is waited for.
-            for id in &done.paused {
-                self.until_over(id, every).await?;
+            for paused in asked {
+                let is_paused = self.until_over(&paused, every).await?;
+                done.paused.extend(is_paused.then_some(paused.transfer));
             }
         }
         for row in self.control.dataplanes().await? {
@@ -67,11 +85,17 @@ impl Deployed {
         Ok(done)
     }
 
-    async fn until_over(&self, id: &TransferId, every: Duration) -> Result<()> {
+    /// Waits until an attempt is over; whether there is something left of its transfer to go on with.
+    async fn until_over(&self, attempt: &Submission, every: Duration) -> Result<bool> {
         loop {
-            let found = self.control.submission(id).await?;
-            if found.is_none_or(|found| found.stage == Stage::Over) {
-                return Ok(());
+            let standing = self.standing(&attempt.transfer).await?;
+            if standing.submission.attempt != attempt.attempt {
+                // Somebody goes on with it.
+                return Ok(false);
+            }
+            if standing.submission.stage == Stage::Over {
+                let is_paused = standing.submission.wish == Some(Wish::Pause);
+                return Ok(is_paused && !standing.has_ended());
             }
             tokio::time::sleep(every).await;
         }

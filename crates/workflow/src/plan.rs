@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use skyhaul_model::compare::IfExists;
 use skyhaul_model::filter::Filters;
+use skyhaul_model::first::First;
 use skyhaul_model::mapping::{self, CopyPlan, Seen, SourceKind, plan_copy};
 use skyhaul_model::spec::{Endpoint, Mode};
 use skyhaul_model::{Error, ErrorKind, Location, Pin, Result, Scheme, Side, TransferSpec};
@@ -23,6 +24,7 @@ pub(crate) async fn plan(
     let now = Timestamp::now();
     // Filters are compiled only to refuse bad ones before anything is asked of a store.
     Filters::compile(&request.filters, now)?;
+    First::compile(&request.first)?;
     refuse_several(&request)?;
     let source = absolute(&request.source)?;
     let (kind, place) = look_at_source(opens, &request, &source).await?;
@@ -82,6 +84,7 @@ pub(crate) async fn plan(
         keys,
         renames,
         filters: request.filters,
+        first: request.first,
         compare: request.compare,
         if_exists: request.if_exists,
         delete: request.delete,

@@ -25,6 +25,9 @@ pub struct CopyRequest {
     /// See [`TransferSpec`](skyhaul_model::TransferSpec), as the following.
     #[serde(default)]
     pub filters: FilterSpec,
+    /// What is copied before all else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub first: Vec<String>,
     /// How a sync compares.
     #[serde(default)]
     pub compare: Compare,

@@ -102,6 +102,7 @@ pub(crate) fn spec(from: &Path, to: &Path) -> TransferSpec {
         },
         renames: Vec::new(),
         filters: skyhaul_model::filter::FilterSpec::default(),
+        first: Vec::new(),
         compare: skyhaul_model::compare::Compare::default(),
         if_exists: skyhaul_model::compare::IfExists::default(),
         delete: None,

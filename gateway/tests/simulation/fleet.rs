@@ -224,6 +224,7 @@ impl Run {
         let publication = Publication {
             cursor: None,
             groups,
+            first: Vec::new(),
             segments: Vec::new(),
             counts,
             done: true,

@@ -53,6 +53,7 @@ fn transfer(id: &TransferId) -> TransferInfo {
                 },
                 renames: Vec::new(),
                 filters: skyhaul_model::filter::FilterSpec::default(),
+                first: Vec::new(),
                 compare: skyhaul_model::compare::Compare::default(),
                 if_exists: skyhaul_model::compare::IfExists::default(),
                 delete: None,

@@ -62,7 +62,7 @@ pub(super) fn is_over_quota(code: &str) -> bool {
 
 /// Whether what was named is not there (any more).
 pub(super) fn is_gone(code: &str) -> bool {
-    code.ends_with(".NotFound") || code.ends_with(".Malformed")
+    code.ends_with(".NotFound") || code.ends_with(".Malformed") || code == "InvalidInstanceType"
 }
 
 /// The error of a call that failed for good.

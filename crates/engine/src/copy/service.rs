@@ -21,6 +21,7 @@ fn source(engine: &Engine, task: &ObjectTask) -> CopySource {
         container: engine.spec.source.location.container.clone(),
         key: task.source_key.clone(),
         pin: task.pin.clone(),
+        bucket_owner: engine.spec.source.connection.bucket_owner.clone(),
     }
 }
 

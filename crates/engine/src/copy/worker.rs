@@ -104,22 +104,30 @@ struct Shards {
     cursors: Vec<Option<u64>>,
     /// The one that had a group last.
     at: usize,
+    /// What was claimed last of what comes first, and its shard, if the transfer has such.
+    first: Option<(u32, Option<u64>)>,
 }
 
 impl Shards {
     /// Holders begin in different ones, so that they do not race for the same groups.
     fn new(engine: &Engine) -> Self {
-        let count = engine.state.shards().max(1) as usize;
+        let first = engine.state.shards().saturating_sub(1);
+        let count = first.max(1) as usize;
         let mut hasher = DefaultHasher::new();
         engine.holder.hash(&mut hasher);
         Self {
             cursors: vec![None; count],
             at: (hasher.finish() % count as u64) as usize,
+            first: (!engine.spec.first.is_empty()).then_some((first, None)),
         }
     }
 
-    /// Claims a group: behind the cursors first, then one that was given back before them.
+    /// Claims a group: of those that come first, then behind the cursors, then one that was given back
+    /// before them.
     async fn claim(&mut self, engine: &Engine) -> Result<Option<GroupRow>> {
+        if let Some(row) = self.claim_first(engine).await? {
+            return Ok(Some(row));
+        }
         for from_cursor in [true, false] {
             for _ in 0..self.cursors.len() {
                 let cursor = &mut self.cursors[self.at];
@@ -136,5 +144,21 @@ impl Shards {
             }
         }
         Ok(None)
+    }
+
+    /// Claims one of those that come first: of what was found since, then of what was given back.
+    async fn claim_first(&mut self, engine: &Engine) -> Result<Option<GroupRow>> {
+        let Some((shard, cursor)) = &mut self.first else {
+            return Ok(None);
+        };
+        let (state, id, holder) = (&engine.state, &engine.id, &engine.holder);
+        let mut claimed = state.claim(id, *shard, holder, *cursor).await?;
+        if claimed.is_none() && cursor.is_some() {
+            claimed = state.claim(id, *shard, holder, None).await?;
+        }
+        if let Some(row) = &claimed {
+            *cursor = Some(row.sequence);
+        }
+        Ok(claimed)
     }
 }

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use skyhaul_model::filter::Filters;
-use skyhaul_model::segment::MAX_GROUP_CHUNKS;
+use skyhaul_model::first::First;
+use skyhaul_model::segment::{MAX_GROUP_CHUNKS, ObjectTask};
 use skyhaul_model::{Error, ErrorKind, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ const FEWEST_HELD: u64 = 1 << 10;
 pub struct Pool {
     pub(crate) engine: Arc<Engine>,
     pub(crate) filters: Filters,
+    first: First,
     pub(crate) shared: Arc<Shared>,
     feed: watch::Sender<Feed>,
     permits: Arc<Semaphore>,
@@ -75,6 +77,12 @@ impl Pool {
         (HELD_OBJECTS / ranges.max(1) as u64).max(FEWEST_HELD)
     }
 
+    /// Whether an object is copied before all others.
+    pub(crate) fn comes_first(&self, task: &ObjectTask) -> bool {
+        let mapped = || self.engine.spec.keys.map(&task.source_key);
+        !self.first.is_empty() && mapped().is_some_and(|mapped| self.first.has(mapped.relative))
+    }
+
     /// What decides on keys.
     pub(crate) fn classifier(&self) -> Classifier<'_> {
         Classifier {
@@ -108,6 +116,7 @@ pub async fn run(
     let pool = Arc::new(Pool {
         engine: Arc::clone(engine),
         filters,
+        first: First::compile(&engine.spec.first)?,
         shared: Arc::default(),
         feed,
         permits: Arc::clone(&permits),

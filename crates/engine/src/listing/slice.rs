@@ -8,17 +8,17 @@ use skyhaul_model::keymap::KeyMap;
 use skyhaul_model::outcome::{Action, Outcome};
 use skyhaul_model::spec::Mode;
 use skyhaul_model::{Error, ErrorKind, ObjectEntry, Result};
-use skyhaul_state::{ListCounts, ListSegmentKind, Publication, RangeRow};
+use skyhaul_state::{ListCounts, ListSegmentKind, NewGroup, Publication, RangeRow};
 use skyhaul_stores::{ListPage, ListRequest};
 
 use super::classify::{Classifier, Item};
 use super::entries::Entries;
-use super::pack::Packer;
+use super::pack::{Packed, Packer};
 use super::pool::Pool;
 use super::resolve::resolve;
 use super::scan::Scan;
 use crate::copy::{group, object};
-use crate::engine::StepEnd;
+use crate::engine::{Engine, StepEnd};
 
 /// Keys to delete in one segment: so many are deleted between two looks at the time.
 const MOST_DELETES: usize = 16_384;
@@ -30,6 +30,8 @@ pub(crate) struct RangeTask {
     source: Scan,
     destination: Option<Entries>,
     packer: Packer,
+    /// Of objects that are copied before all others.
+    first: Packer,
     outcomes: Vec<Outcome>,
     deletes: Vec<String>,
     counts: ListCounts,
@@ -66,6 +68,7 @@ impl RangeTask {
         Self {
             last: row.cursor.clone(),
             packer: Packer::new(pool.group_chunks()),
+            first: Packer::new(pool.group_chunks()),
             source,
             destination,
             outcomes: Vec::new(),
@@ -105,8 +108,8 @@ impl RangeTask {
                 || (pages > 0 && engine.drain.is_cancelled());
             let most = pool.publish_objects();
             if is_last
-                || self.packer.full_groups() > 0
-                || self.packer.objects() >= most
+                || self.packer.full_groups() + self.first.full_groups() > 0
+                || self.packer.objects() + self.first.objects() >= most
                 || (self.outcomes.len() + self.deletes.len()) as u64 >= most
             {
                 self.publish(pool, false).await?;
@@ -224,6 +227,7 @@ impl RangeTask {
 
     fn take(&mut self, pool: &Pool, item: Item) {
         match item {
+            Item::Copy(task) if pool.comes_first(&task) => self.first.push(task),
             Item::Copy(task) => self.packer.push(task),
             Item::Skip(task, why) => self.skip(pool, || {
                 let mut outcome = object::outcome(&task, Action::Skipped);
@@ -268,9 +272,8 @@ impl RangeTask {
         self.outcomes.push(outcome);
     }
 
-    async fn publish(&mut self, pool: &Pool, done: bool) -> Result<()> {
-        let engine = &pool.engine;
-        let packed = self.packer.take(pool.group_chunks());
+    /// Writes the manifests of what was packed.
+    async fn write(&mut self, engine: &Engine, packed: Packed) -> Result<Vec<NewGroup>> {
         let mut groups = Vec::with_capacity(packed.segments.len());
         for segment in &packed.segments {
             self.counts.chunks += segment.chunks.len() as u64;
@@ -278,6 +281,15 @@ impl RangeTask {
         }
         self.counts.copy_objects += packed.objects;
         self.counts.copy_bytes += packed.bytes;
+        Ok(groups)
+    }
+
+    async fn publish(&mut self, pool: &Pool, done: bool) -> Result<()> {
+        let engine = &pool.engine;
+        let packed = self.first.take(pool.group_chunks());
+        let first = self.write(engine, packed).await?;
+        let packed = self.packer.take(pool.group_chunks());
+        let groups = self.write(engine, packed).await?;
         if let Some(entries) = &mut self.destination {
             self.counts.pages += entries.take_pages();
             let refused = entries.take_refused();
@@ -294,10 +306,11 @@ impl RangeTask {
             segments.push((ListSegmentKind::Deletes, pointer));
         }
         self.deletes.clear();
-        let published = groups.len() as u64;
+        let published = (groups.len() + first.len()) as u64;
         let publication = Publication {
             cursor: self.last.clone(),
             groups,
+            first,
             segments,
             counts: std::mem::take(&mut self.counts),
             done,

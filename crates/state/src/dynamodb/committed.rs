@@ -10,6 +10,8 @@ use super::table::Table;
 
 /// Ordinal of a range's next group, in the range's row or that of the retries.
 pub(super) const NEXT: &str = "next";
+/// Ordinal of a range's next group that is claimed first, in the range's row.
+pub(super) const NEXT_FIRST: &str = "next_first";
 
 /// What one call knows of it.
 #[derive(Debug, Default)]
@@ -46,8 +48,9 @@ impl Committed {
 
 /// Ordinal of a range's next group; 0 if there is no such range.
 pub(super) async fn next(table: &Table, id: &TransferId, range: RangeId) -> Result<u32> {
+    let counter = if range.is_first() { NEXT_FIRST } else { NEXT };
     match table.get(&key::owner(id, range)).await? {
-        Some(owner) => owner.number(NEXT),
+        Some(owner) => owner.number(counter),
         None => Ok(0),
     }
 }

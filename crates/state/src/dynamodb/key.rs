@@ -14,6 +14,12 @@ use crate::{ListSegmentKind, UploadKey};
 /// second.
 pub(super) const SHARDS: u32 = 16;
 
+/// The partition of groups that are claimed first, after the others.
+const FIRST_SHARD: u32 = SHARDS;
+
+/// All partitions of groups.
+pub(super) const GROUP_SHARDS: u32 = FIRST_SHARD + 1;
+
 /// Longest key of an upload that is part of its sort key as it is: 1,024 bytes are allowed there,
 /// with the destination before and the attempt after it.
 const LONGEST_KEY: usize = 1000;
@@ -68,7 +74,7 @@ pub(super) fn owner(id: &TransferId, of: RangeId) -> Key {
     if of == GroupId::RETRY_RANGE {
         retries(id)
     } else {
-        range(id, of)
+        range(id, of.listed())
     }
 }
 
@@ -101,7 +107,11 @@ pub(super) fn list_segment_place(sort: &str) -> Option<(RangeId, u32)> {
 }
 
 pub(super) fn group(id: &TransferId, group: GroupId) -> Key {
-    let shard = group.range.0.wrapping_add(group.ordinal) % SHARDS;
+    let shard = if group.range.is_first() {
+        FIRST_SHARD
+    } else {
+        group.range.0.wrapping_add(group.ordinal) % SHARDS
+    };
     key(groups(id, shard), group_sort(sequence(group)))
 }
 
@@ -215,19 +225,20 @@ pub(super) fn gateways(id: &TransferId) -> String {
 /// Every partition of a transfer, its own row's first.
 pub(super) fn partitions(id: &TransferId) -> Vec<String> {
     let mut all = vec![own(id), ranges(id), list_segments(id), gateways(id)];
-    for shard in 0..SHARDS {
-        all.extend([groups(id, shard), uploads(id, shard), sums(id, shard)]);
+    for shard in 0..GROUP_SHARDS {
+        all.extend([groups(id, shard), sums(id, shard)]);
     }
+    all.extend((0..SHARDS).map(|shard| uploads(id, shard)));
     all
 }
 
 pub(super) fn check_shard(shard: u32) -> Result<()> {
-    if shard < SHARDS {
+    if shard < GROUP_SHARDS {
         Ok(())
     } else {
         Err(Error::control(
             ErrorKind::Invalid,
-            format!("no shard {shard}: there are {SHARDS}"),
+            format!("no shard {shard}: there are {GROUP_SHARDS}"),
         ))
     }
 }

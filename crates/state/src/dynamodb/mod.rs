@@ -183,7 +183,7 @@ impl TransferState for DynamoDbState {
     }
 
     fn shards(&self) -> u32 {
-        key::SHARDS
+        key::GROUP_SHARDS
     }
 
     async fn claim(

@@ -7,7 +7,7 @@
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use skyhaul_model::group::{Counts, GroupId, GroupStatus, RangeId};
-use skyhaul_model::{Result, TransferId};
+use skyhaul_model::{ErrorKind, Result, TransferId};
 
 use super::committed::{self, Committed};
 use super::expression::Expression;
@@ -71,18 +71,19 @@ pub(super) async fn load(table: &Table, id: &TransferId) -> Result<Progress> {
     for range in &ranges {
         progress.listed += range.row.counts;
         progress.listing_done &= range.row.done;
-        progress.groups += u64::from(range.row.next_group);
+        progress.groups += u64::from(range.row.next_group) + u64::from(range.row.next_first);
         if !range.row.done {
             open = open.min(range.row.id);
         }
     }
-    let next = ranges
-        .iter()
-        .map(|range| (range.row.id, range.row.next_group));
+    let next = ranges.iter().flat_map(|range| {
+        let row = &range.row;
+        [(row.id, row.next_group), (row.id.first(), row.next_first)]
+    });
     let committed = Committed::of(next.chain([(GroupId::RETRY_RANGE, retries)]));
-    let shards = (0..key::SHARDS).map(|shard| shard_sum(table, id, shard, &committed, open));
+    let shards = (0..key::GROUP_SHARDS).map(|shard| shard_sum(table, id, shard, &committed, open));
     let sums: Vec<Sum> = futures::stream::iter(shards)
-        .buffer_unordered(key::SHARDS as usize)
+        .buffer_unordered(key::GROUP_SHARDS as usize)
         .try_collect()
         .await?;
     for sum in sums {
@@ -126,7 +127,7 @@ async fn shard_sum(
             }
             sum.add(&stored);
             let is_done = stored.row.status == GroupStatus::Done;
-            final_so_far &= is_done && stored.row.id.range <= open;
+            final_so_far &= is_done && stored.row.id.range.listed() <= open;
             if final_so_far {
                 marked.upto = Some(stored.row.sequence);
                 marked.sum = sum;
@@ -139,14 +140,14 @@ async fn shard_sum(
     }
     if marked.sum.groups_done - before >= WORTH_MARKING {
         let item = Item::new(&key::groups_sum(id, shard)).with(BODY, bytes(pack::json(&marked)?));
-        // Refused if another looked at the same time: its mark is as good.
-        table
-            .write(vec![versioned::replace(
-                found.as_ref(),
-                item,
-                Stamp::new(),
-            )?])
-            .await?;
+        let mark = versioned::replace(found.as_ref(), item, Stamp::new())?;
+        match table.write(vec![mark]).await {
+            // Refused if another looked at the same time: its mark is as good.
+            Ok(_) => {}
+            // Who may only look marks nothing.
+            Err(error) if error.kind == ErrorKind::AccessDenied => {}
+            Err(error) => return Err(error),
+        }
     }
     sum.done += uploads;
     Ok(sum)

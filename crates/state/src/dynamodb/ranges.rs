@@ -68,6 +68,7 @@ impl Stored {
                 upto: body.upto,
                 cursor: body.cursor,
                 next_group: item.number(committed::NEXT)?,
+                next_first: item.number(committed::NEXT_FIRST)?,
                 counts: body.counts,
                 done: body.done,
                 lease: holder.map(|holder| Lease {
@@ -98,6 +99,7 @@ impl Stored {
         let counter = row.lease.as_ref().map_or(0, |lease| lease.counter);
         let item = Item::new(&key::range(id, row.id))
             .with(committed::NEXT, number(row.next_group))
+            .with(committed::NEXT_FIRST, number(row.next_first))
             .with(FENCE, number(self.fence))
             .with(COUNTER, number(counter))
             .with(BODY, bytes(pack::json(&body)?));
@@ -177,7 +179,10 @@ pub(super) async fn publish(
         }
         rules::publish(id, &stored.row, &publication)?;
 
-        let mut rows = staging::groups(id, range, stored.row.next_group, &publication.groups);
+        let row = &stored.row;
+        let mut rows = staging::groups(id, range, row.next_group, &publication.groups);
+        let first = staging::groups(id, range.first(), row.next_first, &publication.first);
+        rows.extend(first);
         let segments = &publication.segments;
         rows.extend(staging::list_segments(
             id,
@@ -209,6 +214,7 @@ const BUSY: &str = "others keep changing this range's row in the state";
 fn advance(stored: &mut Stored, publication: &Publication, digest: &str) {
     let row = &mut stored.row;
     row.next_group += publication.groups.len() as u32;
+    row.next_first += publication.first.len() as u32;
     row.counts += publication.counts;
     row.cursor.clone_from(&publication.cursor);
     row.done = publication.done;

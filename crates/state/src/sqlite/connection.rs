@@ -18,7 +18,11 @@ use crate::fault;
 const APPLICATION: i32 = 0x736b_7968;
 
 /// What takes a database from one version to the next; the first starts from an empty file.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("gateways.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("schema.sql"),
+    include_str!("gateways.sql"),
+    include_str!("first.sql"),
+];
 
 /// How long a transaction waits for another process.
 const BUSY: Duration = Duration::from_secs(20);

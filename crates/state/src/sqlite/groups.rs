@@ -114,6 +114,11 @@ fn lost<T>(id: &TransferId, group: GroupId) -> Outcome<T> {
     Err(rules::group_taken(id, group).into())
 }
 
+/// Shards of a transfer's groups.
+pub(super) const SHARDS: u32 = 2;
+/// The sequences of groups that are claimed first begin here, beyond all others.
+const FIRST: i64 = 1 << 62;
+
 /// Appends a group; `totals` are saved by the caller.
 pub(super) fn insert(
     tx: &Transaction<'_>,
@@ -124,12 +129,13 @@ pub(super) fn insert(
     new: &NewGroup,
 ) -> Outcome<()> {
     rules::new_groups(id, range, ordinal, std::slice::from_ref(new))?;
+    let base = if range.is_first() { FIRST } else { 0 };
     tx.prepare_cached(
         "INSERT INTO groups VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, 0, 0, 0, ?9, '[]')",
     )?
     .execute(params![
         id.as_str(),
-        signed(totals.next_sequence)?,
+        base | signed(totals.next_sequence)?,
         range.0,
         ordinal,
         new.chunks,
@@ -146,33 +152,42 @@ pub(super) fn load(tx: &Transaction<'_>, id: &TransferId, group: GroupId) -> Out
     Ok(Stored::load(tx, id, group)?.row)
 }
 
-/// Bound of a query for sequences greater than `after`.
-fn bound(after: Option<u64>) -> i64 {
-    after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX))
+/// Bounds of a query for the sequences of a shard that are greater than `after`: above the one, below
+/// the other.
+fn bounds(shard: u32, after: Option<u64>) -> (i64, i64) {
+    let (before, end) = if shard == 0 {
+        (-1, FIRST)
+    } else {
+        (FIRST - 1, i64::MAX)
+    };
+    let after = after.map_or(-1, |after| i64::try_from(after).unwrap_or(i64::MAX));
+    (after.max(before), end)
 }
 
 pub(super) fn list(
     tx: &Transaction<'_>,
     id: &TransferId,
+    shard: u32,
     status: Option<GroupStatus>,
     after: Option<u64>,
     limit: usize,
 ) -> Outcome<Vec<GroupRow>> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let (after, end) = bounds(shard, after);
     let row = |row: &Row<'_>| Ok(read(row)?.row);
     let rows = if let Some(status) = status {
         tx.prepare_cached(
             "SELECT * FROM groups WHERE transfer = ?1 AND status = ?2 AND sequence > ?3 \
-             ORDER BY sequence LIMIT ?4",
+             AND sequence < ?4 ORDER BY sequence LIMIT ?5",
         )?
-        .query_map(params![id.as_str(), Json(status), bound(after), limit], row)?
+        .query_map(params![id.as_str(), Json(status), after, end, limit], row)?
         .collect::<rusqlite::Result<_>>()?
     } else {
         tx.prepare_cached(
-            "SELECT * FROM groups WHERE transfer = ?1 AND sequence > ?2 \
-             ORDER BY sequence LIMIT ?3",
+            "SELECT * FROM groups WHERE transfer = ?1 AND sequence > ?2 AND sequence < ?3 \
+             ORDER BY sequence LIMIT ?4",
         )?
-        .query_map(params![id.as_str(), bound(after), limit], row)?
+        .query_map(params![id.as_str(), after, end, limit], row)?
         .collect::<rusqlite::Result<_>>()?
     };
     Ok(rows)
@@ -181,16 +196,18 @@ pub(super) fn list(
 pub(super) fn claim(
     tx: &Transaction<'_>,
     id: &TransferId,
+    shard: u32,
     holder: HolderId,
     after: Option<u64>,
 ) -> Outcome<Option<GroupRow>> {
+    let (after, end) = bounds(shard, after);
     let found = tx
         .prepare_cached(
             "SELECT * FROM groups WHERE transfer = ?1 AND status = ?2 AND sequence > ?3 \
-             ORDER BY sequence LIMIT 1",
+             AND sequence < ?4 ORDER BY sequence LIMIT 1",
         )?
         .query_row(
-            params![id.as_str(), Json(GroupStatus::Pending), bound(after)],
+            params![id.as_str(), Json(GroupStatus::Pending), after, end],
             read,
         )
         .optional()?;

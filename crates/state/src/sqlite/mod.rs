@@ -154,6 +154,10 @@ impl TransferState for SqliteState {
             .await
     }
 
+    fn shards(&self) -> u32 {
+        groups::SHARDS
+    }
+
     async fn claim(
         &self,
         id: &TransferId,
@@ -164,7 +168,7 @@ impl TransferState for SqliteState {
         self.check_shard(shard)?;
         let (id, holder) = (id.clone(), holder.clone());
         self.worker
-            .write(move |tx| groups::claim(tx, &id, holder, after))
+            .write(move |tx| groups::claim(tx, &id, shard, holder, after))
             .await
     }
 
@@ -226,7 +230,7 @@ impl TransferState for SqliteState {
         self.check_shard(shard)?;
         let id = id.clone();
         self.worker
-            .read(move |tx| groups::list(tx, &id, status, after, limit))
+            .read(move |tx| groups::list(tx, &id, shard, status, after, limit))
             .await
     }
 

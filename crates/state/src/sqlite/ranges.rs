@@ -38,6 +38,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Stored> {
             upto: row.get("upto")?,
             cursor: row.get("cursor")?,
             next_group: row.get("next_group")?,
+            next_first: row.get("next_first")?,
             counts: json(row, "counts")?,
             done: row.get("done")?,
             lease: holder.map(|holder| Lease {
@@ -74,7 +75,7 @@ impl Stored {
         let lease = row.lease.as_ref();
         tx.prepare_cached(
             "INSERT OR REPLACE INTO ranges VALUES \
-             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             id.as_str(),
@@ -91,6 +92,7 @@ impl Stored {
             self.parent.map(|(parent, _)| parent),
             self.parent.map(|(_, fence)| signed(fence)).transpose()?,
             self.published,
+            row.next_first,
         ])?;
         Ok(())
     }
@@ -150,6 +152,10 @@ pub(super) fn publish(
     for new in &publication.groups {
         groups::insert(tx, id, &mut totals, range, row.next_group, new)?;
         row.next_group += 1;
+    }
+    for new in &publication.first {
+        groups::insert(tx, id, &mut totals, range.first(), row.next_first, new)?;
+        row.next_first += 1;
     }
     totals.save(tx, id)?;
     for (kind, pointer) in &publication.segments {

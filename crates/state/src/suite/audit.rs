@@ -27,6 +27,9 @@ pub(super) async fn place(model: &mut Model, state: &dyn TransferState) -> Resul
                 };
                 let new = group.shard.is_none();
                 let kept = (group.shard, group.row.sequence) == (Some(shard), row.sequence);
+                if row.id.range.is_first() != (shard + 1 == model.shards) {
+                    return Err(format!("{id}: group {} is in the wrong shard", row.id));
+                }
                 if !(new || kept) || previous.is_some_and(|previous| previous >= row.sequence) {
                     return Err(format!("{id}: group {} is not where it was put", row.id));
                 }

@@ -189,6 +189,9 @@ impl Generator {
         Publication {
             cursor: to,
             groups: (0..dice.below(4)).map(|_| self.group(dice)).collect(),
+            first: (0..dice.below(6).saturating_sub(3))
+                .map(|_| self.group(dice))
+                .collect(),
             segments: (0..dice.below(3))
                 .map(|_| (*dice.pick(&kinds), self.name("list")))
                 .collect(),
@@ -489,6 +492,7 @@ fn spec(variant: u64) -> TransferSpec {
         },
         renames: Vec::new(),
         filters: skyhaul_model::filter::FilterSpec::default(),
+        first: Vec::new(),
         compare: skyhaul_model::compare::Compare::default(),
         if_exists: skyhaul_model::compare::IfExists::default(),
         delete: None,

@@ -271,6 +271,7 @@ impl Range {
             upto,
             cursor: after,
             next_group: 0,
+            next_first: 0,
             counts: ListCounts::default(),
             done: false,
             lease: None,
@@ -372,11 +373,13 @@ impl Transfer {
         let at = publication.cursor.as_deref().unwrap_or("");
         let back = at < range.row.cursor.as_deref().unwrap_or("");
         let beyond = range.row.upto.as_deref().is_some_and(|upto| at > upto);
-        if back || beyond || !fit(&publication.groups) {
+        let fit = fit(&publication.groups) && fit(&publication.first);
+        if back || beyond || !fit {
             return Err(ErrorKind::Invalid);
         }
-        let first = range.row.next_group;
+        let next = (range.row.next_group, range.row.next_first);
         range.row.next_group += publication.groups.len() as u32;
+        range.row.next_first += publication.first.len() as u32;
         range.row.cursor.clone_from(&publication.cursor);
         range.row.counts += publication.counts;
         range.row.done = publication.done;
@@ -384,11 +387,13 @@ impl Transfer {
             Some(lease) if !publication.done => lease.counter += 1,
             lease => *lease = None,
         }
-        let (groups, segments) = (publication.groups.clone(), publication.segments.clone());
+        let (groups, first) = (publication.groups.clone(), publication.first.clone());
+        let segments = publication.segments.clone();
         range.last = Some(call);
         let row = range.row.clone();
         self.segments.extend(segments);
-        self.add(id, first, groups);
+        self.add(id, next.0, groups);
+        self.add(id.first(), next.1, first);
         Ok(row)
     }
 

@@ -48,6 +48,7 @@ where
                 segment: number.to_string(),
             })
             .collect(),
+        first: Vec::new(),
         segments: Vec::new(),
         counts: ListCounts::default(),
         done: true,

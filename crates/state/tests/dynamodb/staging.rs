@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use skyhaul_model::group::{Bitmap, GroupId, RangeId};
 use skyhaul_model::{ErrorKind, Result};
-use skyhaul_state::{ListSegmentKind, RangeRow, Record, TransferState};
+use skyhaul_state::{ListSegmentKind, Publication, RangeRow, Record, TransferState};
 use skyhaul_tests::servers::Endpoint;
 use tokio::task::JoinSet;
 
@@ -43,7 +43,10 @@ async fn what_a_dead_lister_staged_is_never_seen() {
         let (faults, gate) = held(is_of_range);
         let proxy = Proxy::start(endpoint, 1, faults).await;
         let dying = table.through(&proxy.endpoint).open();
-        let publication = found(Some("m"), new_groups(20, 4));
+        let publication = Publication {
+            first: new_groups(6, 4),
+            ..found(Some("m"), new_groups(20, 4))
+        };
         tokio::select! {
             published = publish(&dying, &id, 0, &ada, publication) => panic!("{published:?}"),
             () = gate.arrivals(1) => {}
@@ -59,7 +62,8 @@ async fn what_a_dead_lister_staged_is_never_seen() {
         assert_eq!(missing.kind, ErrorKind::NotFound);
         assert_eq!(state.progress(&id).await.unwrap().groups, 0);
 
-        // The same holder does otherwise, in the same places.
+        // Groups that are claimed first have ordinals of their own: what is published of the
+        // others shows none of them. The same holder does otherwise, in the same places.
         let others = new_groups(3, 4);
         let row = publish(&state, &id, 0, &ada, found(Some("c"), others.clone())).await;
         assert_eq!(row.unwrap().next_group, 3);
@@ -67,12 +71,19 @@ async fn what_a_dead_lister_staged_is_never_seen() {
         let seen = state.ranges(&id).await.unwrap()[0].lease.clone();
         let bob = take(&state, &id, "bob", &seen.unwrap()).await;
         let more = new_groups(2, 4);
-        let last = found(None, more.clone());
+        let last = Publication {
+            first: new_groups(1, 4),
+            ..found(None, more.clone())
+        };
+        let first = last.first.clone();
         publish(&state, &id, 0, &bob, last).await.unwrap();
         let mut rows = groups(&state, &id).await;
         rows.sort_by_key(|row| row.id);
         let segments: Vec<_> = rows.into_iter().map(|row| row.segment).collect();
-        let expected = [others, more].concat().into_iter().map(|new| new.segment);
+        let expected = [others, more, first]
+            .concat()
+            .into_iter()
+            .map(|new| new.segment);
         assert_eq!(segments, expected.collect::<Vec<_>>());
         let outcomes = state.list_segments(&id, ListSegmentKind::Outcomes).await;
         assert_eq!(outcomes.unwrap().len(), 2);

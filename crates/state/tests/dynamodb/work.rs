@@ -50,6 +50,7 @@ pub(crate) fn found(cursor: Option<&str>, groups: Vec<NewGroup>) -> Publication 
         // The end of the listing is told by `done`.
         cursor: Some(cursor.unwrap_or("\u{10ffff}").to_owned()),
         groups,
+        first: Vec::new(),
         segments: vec![(
             ListSegmentKind::Outcomes,
             format!("outcomes/{}.zst", Ulid::generate()),

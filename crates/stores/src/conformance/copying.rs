@@ -31,6 +31,7 @@ async fn source(fixture: &Fixture, len: usize) -> Result<CopySource, Failure> {
         container: fixture.container.clone(),
         key,
         pin,
+        bucket_owner: None,
     })
 }
 

@@ -26,7 +26,7 @@ use super::standing::Standing;
 use super::wire::Wire;
 
 /// Signing needs a region even where the service has none.
-const FALLBACK_REGION: &str = "us-east-1";
+pub(super) const FALLBACK_REGION: &str = "us-east-1";
 /// A connection is given up after this long.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -10,6 +10,7 @@ use super::checksums::{self, quote, stored, unquote};
 use super::errors::Failed;
 use super::multipart::part_number;
 use super::retry::Call;
+use super::standing;
 use crate::store::{Condition, CopyRequest, CopySource, PutReceipt, UploadToken};
 
 impl Bucket {
@@ -29,6 +30,7 @@ impl Bucket {
                     .key(key)
                     .copy_source(header(source))
                     .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
+                    .set_expected_source_bucket_owner(source.bucket_owner.clone())
                     .set_checksum_algorithm(request.algorithm.and_then(checksums::name))
                     .set_if_match(request.condition.if_match())
                     .set_if_none_match(request.condition.if_none_match());
@@ -86,6 +88,7 @@ impl Bucket {
                     .part_number(part)
                     .copy_source(header(source))
                     .copy_source_range(&range)
+                    .set_expected_source_bucket_owner(source.bucket_owner.clone())
                     .set_copy_source_if_match(source.pin.etag.as_deref().map(quote))
                     .send()
             })
@@ -151,6 +154,8 @@ impl Bucket {
                     .bucket(&source.container)
                     .key(&source.key)
                     .set_version_id(source.pin.version_id.clone())
+                    .customize()
+                    .mutate_request(standing::of_owner(source.bucket_owner.clone()))
                     .send()
             })
             .await?;
@@ -189,6 +194,7 @@ mod tests {
             container: "b".into(),
             key: "/a//b c%20+ü".into(),
             pin: Pin::default(),
+            bucket_owner: None,
         };
         assert_eq!(header(&source), "b//a//b%20c%2520%2B%C3%BC");
         source.pin.version_id = Some("x/y".into());

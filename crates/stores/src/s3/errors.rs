@@ -119,7 +119,20 @@ pub(super) fn transport(
 ) -> Failed {
     let service = context.service();
     let endpoint = context.flag("endpoint-url");
-    if is_credentials(&*cause) {
+    if let Some(credentials) = credentials(&*cause) {
+        // They were there when the store was opened: who gives them does not answer, or not well.
+        let passes = matches!(
+            credentials,
+            CredentialsError::ProviderTimedOut(_) | CredentialsError::ProviderError(_)
+        );
+        if passes {
+            let message = "credentials cannot be renewed";
+            let error = Error::new(context.side, ErrorKind::Unreachable, message);
+            return Failed {
+                error: name(context, key, error).cause(cause),
+                ambiguous: false,
+            };
+        }
         let error = Error::new(
             context.side,
             ErrorKind::AccessDenied,
@@ -185,15 +198,15 @@ pub(super) fn timed_out(context: &Context, key: Option<&str>, seconds: u64) -> F
     }
 }
 
-fn is_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+fn credentials<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a CredentialsError> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<CredentialsError>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
-    false
+    None
 }
 
 fn name(context: &Context, key: Option<&str>, error: Error) -> Error {

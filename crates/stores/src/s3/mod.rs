@@ -135,6 +135,7 @@ impl S3Store {
                 .as_ref()
                 // Its session reaches this side only: the service cannot copy with it from the other.
                 .map(|role| format!("{} of the {side}", role.arn))
+                .or_else(|| connection.secret.clone())
                 .or_else(|| connection.profile.clone())
                 .or_else(|| std::env::var("AWS_PROFILE").ok()),
         };

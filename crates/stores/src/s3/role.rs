@@ -1,11 +1,15 @@
 //! Another account's role: its credentials, renewed as long as a transfer takes, for no more than the transfer needs.
 
-use aws_config::SdkConfig;
+use std::fmt::Write as _;
+
 use aws_config::sts::AssumeRoleProvider;
+use aws_config::{Region, SdkConfig};
 use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::{Value, json};
 use skyhaul_model::spec::{Connection, Role};
 use skyhaul_model::{Location, Side};
+
+use super::client::FALLBACK_REGION;
 
 /// What the sessions are called in the logs of the account that owns the role.
 const SESSION: &str = "skyhaul";
@@ -39,10 +43,12 @@ pub(super) async fn assume(
     let Some(role) = &connection.role else {
         return sdk;
     };
+    let region = sdk.region().cloned();
     let mut builder = AssumeRoleProvider::builder(&role.arn)
         .configure(&sdk)
+        .region(region.unwrap_or(Region::from_static(FALLBACK_REGION)))
         .session_name(SESSION)
-        .policy(policy(role, location, side).to_string());
+        .policy(policy(role, location, side));
     if let Some(id) = &role.external_id {
         builder = builder.external_id(id);
     }
@@ -52,12 +58,64 @@ pub(super) async fn assume(
         .build()
 }
 
+/// The service's bound of a session policy, in characters.
+const LONGEST: usize = 2_048;
+
 /// A session may do what this says, as far as the role may: one side of a transfer, below its prefix. A bucket's own key
-/// is the owner's business: what the role may do with keys, the session may, too.
-fn policy(role: &Role, location: &Location, side: Side) -> Value {
+/// is the owner's business: what the role may do with keys, the session may, too. A prefix that makes a policy too long
+/// is shortened.
+fn policy(role: &Role, location: &Location, side: Side) -> String {
+    let mut prefix = location.path.as_str();
+    let mut text = ascii(&statements(role, location, &below(prefix), side));
+    while text.len() > LONGEST && !prefix.is_empty() {
+        prefix = &prefix[..prefix.floor_char_boundary(prefix.len() / 2)];
+        text = ascii(&statements(role, location, &[literal(prefix) + "*"], side));
+    }
+    text
+}
+
+/// Patterns of the keys of a prefix. One that does not end in a slash is an object's key or a folder's name.
+fn below(prefix: &str) -> Vec<String> {
+    let name = literal(prefix);
+    if prefix.is_empty() || prefix.ends_with('/') {
+        vec![name + "*"]
+    } else {
+        vec![name.clone(), name + "/*"]
+    }
+}
+
+/// A pattern that only this text matches.
+fn literal(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '*' | '?' | '$' => pattern.extend(['$', '{', character, '}']),
+            other => pattern.push(other),
+        }
+    }
+    pattern
+}
+
+/// As JSON of characters that the service takes in a policy.
+fn ascii(policy: &Value) -> String {
+    let mut text = String::new();
+    for character in policy.to_string().chars() {
+        if character.is_ascii() {
+            text.push(character);
+        } else {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        }
+    }
+    text
+}
+
+fn statements(role: &Role, location: &Location, keys: &[String], side: Side) -> Value {
     let partition = role.arn.split(':').nth(1).unwrap_or("aws");
     let bucket = format!("arn:{partition}:s3:::{}", location.container);
-    let prefix = &location.path;
+    let objects: Vec<_> = keys.iter().map(|key| format!("{bucket}/{key}")).collect();
     let mut actions = READS.to_vec();
     if side != Side::Source {
         actions.extend(WRITES);
@@ -65,12 +123,12 @@ fn policy(role: &Role, location: &Location, side: Side) -> Value {
     json!({
         "Version": "2012-10-17",
         "Statement": [
-            { "Effect": "Allow", "Action": actions, "Resource": format!("{bucket}/{prefix}*") },
+            { "Effect": "Allow", "Action": actions, "Resource": objects },
             {
                 "Effect": "Allow",
                 "Action": ["s3:ListBucket", "s3:ListBucketMultipartUploads"],
                 "Resource": bucket,
-                "Condition": { "StringLikeIfExists": { "s3:prefix": [format!("{prefix}*")] } },
+                "Condition": { "StringLikeIfExists": { "s3:prefix": keys } },
             },
             { "Effect": "Allow", "Action": "s3:GetBucketLocation", "Resource": bucket },
             { "Effect": "Allow", "Action": ["kms:Decrypt", "kms:GenerateDataKey"], "Resource": "*" },
@@ -82,19 +140,59 @@ fn policy(role: &Role, location: &Location, side: Side) -> Value {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_session_reads_or_writes_below_its_prefix_and_nothing_else() {
-        let role = Role {
+    fn role() -> Role {
+        Role {
             arn: "arn:aws-cn:iam::123456789012:role/r".to_owned(),
             external_id: None,
+        }
+    }
+
+    fn at(path: &str) -> String {
+        let location = Location {
+            scheme: skyhaul_model::Scheme::S3,
+            container: "b".to_owned(),
+            path: path.to_owned(),
         };
+        policy(&role(), &location, Side::Destination)
+    }
+
+    /// What objects a policy is for.
+    fn objects(policy: &str) -> Vec<String> {
+        let policy: Value = serde_json::from_str(policy).unwrap();
+        serde_json::from_value(policy["Statement"][0]["Resource"].clone()).unwrap()
+    }
+
+    #[test]
+    fn no_character_of_a_prefix_widens_a_session() {
+        for (path, keys) in [
+            ("", vec!["*"]),
+            ("a*/?${x}/", vec!["a${*}/${?}${$}{x}/*"]),
+            ("one", vec!["one", "one/*"]),
+            ("写真/", vec!["写真/*"]),
+        ] {
+            let keys = keys.iter().map(|key| format!("arn:aws-cn:s3:::b/{key}"));
+            assert_eq!(objects(&at(path)), keys.collect::<Vec<_>>());
+        }
+        assert!(at("写真/🛶/").is_ascii());
+    }
+
+    #[test]
+    fn a_long_prefix_is_shortened() {
+        for path in ["a".repeat(1_000) + "/", "写".repeat(341), "*".repeat(1_024)] {
+            let policy = at(&path);
+            assert!(policy.len() <= LONGEST, "{}", policy.len());
+            assert!(objects(&policy)[0].ends_with('*'), "{policy}");
+        }
+    }
+
+    #[test]
+    fn a_session_reads_or_writes_below_its_prefix_and_nothing_else() {
         let location: Location = "s3://b/a/b/".parse().unwrap();
-        let source = policy(&role, &location, Side::Source).to_string();
+        let source = policy(&role(), &location, Side::Source);
         assert!(source.contains("arn:aws-cn:s3:::b/a/b/*"), "{source}");
         assert!(!source.contains("s3:PutObject") && !source.contains("s3:DeleteObject"));
-        let destination = policy(&role, &location, Side::Destination).to_string();
+        let destination = policy(&role(), &location, Side::Destination);
         assert!(destination.contains("s3:PutObject") && destination.contains("s3:GetObject"));
-        // The service's bound of a session policy, in characters.
-        assert!(destination.len() < 2_048);
+        assert!(destination.len() < LONGEST);
     }
 }

@@ -82,7 +82,17 @@ impl Signer {
         {
             return Ok(identity.clone());
         }
-        let credentials: Credentials = self.provider.provide_credentials().await?;
+        let credentials: Credentials = match self.provider.provide_credentials().await {
+            Ok(credentials) => credentials,
+            // Those that were given are good until they expire, and who gives them may come back.
+            Err(error) => match &*cached {
+                Some((identity, Some(expiry))) if SystemTime::now() < *expiry => {
+                    tracing::warn!("credentials are not renewed yet: {error}");
+                    return Ok(identity.clone());
+                }
+                _ => return Err(error.into()),
+            },
+        };
         let expiry = credentials.expiry();
         let identity = Identity::from(credentials);
         *cached = Some((identity.clone(), expiry));

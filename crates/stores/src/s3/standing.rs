@@ -3,6 +3,7 @@
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use skyhaul_model::spec::Connection;
 
 /// The service refuses the request if the bucket is of another account:
@@ -33,6 +34,16 @@ impl Standing {
         headers.fold(request, |request, (name, value)| {
             request.header(*name, value)
         })
+    }
+}
+
+/// Makes a request one to a bucket of another owner than that of the client's.
+pub(super) fn of_owner(owner: Option<String>) -> impl Fn(&mut HttpRequest) + Send + Sync + 'static {
+    move |request| {
+        match &owner {
+            Some(owner) => request.headers_mut().insert(OWNER, owner.clone()),
+            None => request.headers_mut().remove(OWNER),
+        };
     }
 }
 

@@ -105,13 +105,13 @@ async fn waits(
         return Ok(true);
     }
     let before = state.progress(id).await?.groups;
-    for status in [GroupStatus::Leased, GroupStatus::Pending] {
-        let groups = pages::groups(state, id, Some(status));
-        futures::pin_mut!(groups);
-        while let Some(row) = groups.try_next().await? {
-            if has_left(records.segments, &row, prefix, spans).await? {
-                return Ok(true);
-            }
+    // All in one pass: a group may be leased between two.
+    let groups = pages::groups(state, id, None);
+    futures::pin_mut!(groups);
+    while let Some(row) = groups.try_next().await? {
+        let is_done = row.status == GroupStatus::Done;
+        if !is_done && has_left(records.segments, &row, prefix, spans).await? {
+            return Ok(true);
         }
     }
     if completes(state, id, prefix).await? {
@@ -201,6 +201,7 @@ mod tests {
             upto: upto.map(ToOwned::to_owned),
             cursor: cursor.map(ToOwned::to_owned),
             next_group: 0,
+            next_first: 0,
             counts: skyhaul_state::ListCounts::default(),
             done,
             lease: None,

@@ -84,7 +84,7 @@ pub fn roles_of(row: &DataplaneRow) -> Roles<'_> {
 }
 
 /// The first type that the region has at all, and what room there is for it.
-async fn room<'a>(
+pub async fn room<'a>(
     compute: &dyn Compute,
     fleet: &'a FleetOrder,
     region: &str,

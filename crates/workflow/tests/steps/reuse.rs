@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use skyhaul_model::ErrorKind;
+use skyhaul_model::{ErrorKind, TransferId};
 use skyhaul_state::control::{DataplaneStatus, Stage, Submission};
 use skyhaul_tests::oracle::ObjectSpec;
 use skyhaul_workflow::deprovision::Deprovision;
@@ -93,13 +93,19 @@ async fn machines_end_when_that_is_asked_for_and_transfers_that_use_them_pause()
         all: true,
         owner: Some("nobody".to_owned()),
     };
-    let done = deployed.deprovision(&others, SOON).await.unwrap();
+    let done = deployed
+        .deprovision(&others, SOON, &mut |_| {})
+        .await
+        .unwrap();
     assert!(done.paused.is_empty() && done.ending.is_empty() && done.used.is_empty());
     world.submit(kept()).await;
     assert_eq!(world.plan().await.unwrap().machines, 2);
     world.done(async || world.provision().await).await;
     let idle = Deprovision::default();
-    let done = deployed.deprovision(&idle, SOON).await.unwrap();
+    let done = deployed
+        .deprovision(&idle, SOON, &mut |_| {})
+        .await
+        .unwrap();
     assert!(done.paused.is_empty() && done.ending.is_empty());
     assert_eq!(done.used.len(), 1);
     assert_eq!(world.machines.alive().len(), 2);
@@ -108,7 +114,8 @@ async fn machines_end_when_that_is_asked_for_and_transfers_that_use_them_pause()
         all: true,
         owner: None,
     };
-    let (done, ()) = tokio::join!(deployed.deprovision(&all, SOON), async {
+    let mut told = |_: &TransferId| {};
+    let (done, ()) = tokio::join!(deployed.deprovision(&all, SOON, &mut told), async {
         while world.submission().await.wish.is_none() {
             tokio::task::yield_now().await;
         }

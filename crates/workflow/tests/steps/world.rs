@@ -282,6 +282,7 @@ impl World {
                 destinations: vec![endpoint(&self.to, &self.to.endpoint)],
                 recursive: true,
                 filters: skyhaul_model::filter::FilterSpec::default(),
+                first: Vec::new(),
                 compare: skyhaul_model::compare::Compare::default(),
                 if_exists: skyhaul_model::compare::IfExists::default(),
                 delete: is_sync.then(skyhaul_model::guard::DeletePolicy::default),
