@@ -35,7 +35,11 @@ pub(crate) struct WhatArgs {
     #[command(flatten)]
     filters: FilterArgs,
     /// Copy what matches before all else (repeatable)
-    #[arg(long, value_name = "PATTERN", help_heading = "Filters")]
+    #[arg(
+        long,
+        value_name = "PATTERN",
+        help_heading = "Filters (the first rule that matches decides)"
+    )]
     first: Vec<String>,
 }
 

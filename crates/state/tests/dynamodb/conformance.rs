@@ -55,7 +55,7 @@ async fn random_operations_do_what_the_model_does_on_ministack() {
 
 #[tokio::test]
 async fn random_operations_do_what_the_model_does_on_dynamodb_local() {
-    run(&tables().dynamodb_local, 14..16, 240).await;
+    run(&tables().dynamodb_local, 22..24, 240).await;
 }
 
 #[tokio::test]
