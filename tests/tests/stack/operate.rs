@@ -62,8 +62,13 @@ fn makes_and_ends_machines(cloud: &Cloud) {
     ];
     let made = cloud.cli.run(&create);
     let id = id_of(&made.assert_code(0).events());
-    let there = cloud.left();
-    assert_eq!((there.instances.len(), there.enrolments.len()), (2, 2));
+    // They are launched; what they tell of themselves follows.
+    let there = eventually(
+        "two machines that tell of themselves",
+        Duration::from_mins(2),
+        || Some(cloud.left()).filter(|left| left.enrolments.len() == 2),
+    );
+    assert_eq!(there.instances.len(), 2);
     let source = format!("{region}-src-1");
     let which = cloud.cli.run(&["ssh", &id]);
     assert!(which.assert_code(2).stderr.contains(&source), "{which}");
