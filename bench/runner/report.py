@@ -117,8 +117,8 @@ def render(results: dict) -> str:
         "on one core, client on another; `free`: both share all cores. `(!)`: the servers' core was "
         "busy for over 90 % of the time, so the server may be the limit. After each run the number of "
         "objects and bytes at the target is compared with the data set's. A peer whose first run took "
-        f"over {rounds.BEHIND} times the best peer's time and over {rounds.BEHIND} times its CPU runs "
-        f"once; one that takes over {rounds.HOPELESS} times as long as skyhaul (and "
+        f"over {rounds.BEHIND} times the best peer's time and over {rounds.BEHIND} times its CPU, or "
+        f"{rounds.BEATEN:.0f} times skyhaul's of both, runs once; one that takes over {rounds.HOPELESS} times as long as skyhaul (and "
         f"{rounds.PATIENCE:.0f} s) is stopped. Files of local sources are in the page cache; the disk "
         "is synced before each run.",
         "",
