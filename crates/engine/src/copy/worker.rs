@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::GroupRow;
@@ -104,9 +105,22 @@ struct Shards {
     cursors: Vec<Option<u64>>,
     /// The one that had a group last.
     at: usize,
-    /// What was claimed last of what comes first, and its shard, if the transfer has such.
-    first: Option<(u32, Option<u64>)>,
+    /// Where what comes first is, if the transfer has such.
+    first: Option<First>,
 }
+
+/// The shard of what is claimed first.
+struct First {
+    shard: u32,
+    /// What was claimed last there.
+    cursor: Option<u64>,
+    /// When it is looked at again.
+    next: Option<Instant>,
+}
+
+/// Between two looks at an empty shard: so long at least, and so many times as long as a look took, which reads all
+/// that others have claimed since.
+const FIRST_AGAIN: (Duration, u32) = (Duration::from_secs(1), 20);
 
 impl Shards {
     /// Holders begin in different ones, so that they do not race for the same groups.
@@ -118,17 +132,21 @@ impl Shards {
         Self {
             cursors: vec![None; count],
             at: (hasher.finish() % count as u64) as usize,
-            first: (!engine.spec.first.is_empty()).then_some((first, None)),
+            first: (!engine.spec.first.is_empty()).then_some(First {
+                shard: first,
+                cursor: None,
+                next: None,
+            }),
         }
     }
 
     /// Claims a group: of those that come first, then behind the cursors, then one that was given back
     /// before them.
     async fn claim(&mut self, engine: &Engine) -> Result<Option<GroupRow>> {
-        if let Some(row) = self.claim_first(engine).await? {
-            return Ok(Some(row));
-        }
         for from_cursor in [true, false] {
+            if let Some(row) = self.claim_first(engine, from_cursor).await? {
+                return Ok(Some(row));
+            }
             for _ in 0..self.cursors.len() {
                 let cursor = &mut self.cursors[self.at];
                 if from_cursor || cursor.is_some() {
@@ -146,18 +164,28 @@ impl Shards {
         Ok(None)
     }
 
-    /// Claims one of those that come first: of what was found since, then of what was given back.
-    async fn claim_first(&mut self, engine: &Engine) -> Result<Option<GroupRow>> {
-        let Some((shard, cursor)) = &mut self.first else {
+    /// Claims one of those that come first: of what was found since, or also of what was given back.
+    async fn claim_first(
+        &mut self,
+        engine: &Engine,
+        from_cursor: bool,
+    ) -> Result<Option<GroupRow>> {
+        let Some(first) = &mut self.first else {
             return Ok(None);
         };
-        let (state, id, holder) = (&engine.state, &engine.id, &engine.holder);
-        let mut claimed = state.claim(id, *shard, holder, *cursor).await?;
-        if claimed.is_none() && cursor.is_some() {
-            claimed = state.claim(id, *shard, holder, None).await?;
+        let began = Instant::now();
+        if from_cursor && first.next.is_some_and(|next| began < next) {
+            return Ok(None);
         }
+        let after = first.cursor.filter(|_| from_cursor);
+        let (state, id, holder) = (&engine.state, &engine.id, &engine.holder);
+        let claimed = state.claim(id, first.shard, holder, after).await?;
         if let Some(row) = &claimed {
-            *cursor = Some(row.sequence);
+            first.cursor = Some(row.sequence);
+            first.next = None;
+        } else {
+            let (least, times) = FIRST_AGAIN;
+            first.next = Some(Instant::now() + least.max(began.elapsed() * times));
         }
         Ok(claimed)
     }
