@@ -2,7 +2,7 @@
 
 use clap::Args;
 use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Location, Result, Scheme, Side};
+use skyhaul_model::{Error, Location, Result, Scheme, Side};
 
 use crate::config::endpoints::{NamedEndpoint, account, url};
 use crate::config::{Config, Name};
@@ -245,6 +245,13 @@ fn endpoint(
     let connection = given
         .or(named)
         .connection(config.switch(Name::RequesterPays))?;
+    let own = flags
+        .first()
+        .and_then(|(_, side)| side.external_id.as_ref());
+    if own.is_some() && connection.role.is_none() {
+        let message = "an external id is of a role, and no role is named";
+        return Err(Error::invalid(message).object(location.to_string()));
+    }
     Ok(Endpoint {
         location,
         connection,

@@ -124,9 +124,9 @@ impl NamedEndpoint {
             requester_pays: self.requester_pays.or(other.requester_pays),
             secret: self.secret.or(other.secret),
             // The id of another role says nothing to this one.
-            external_id: match self.role_arn {
-                Some(_) => self.external_id,
-                None => self.external_id.or(other.external_id),
+            external_id: match (&self.role_arn, &other.role_arn) {
+                (Some(ours), Some(theirs)) if ours != theirs => self.external_id,
+                _ => self.external_id.or(other.external_id),
             },
             role_arn: self.role_arn.or(other.role_arn),
             bucket_owner: self.bucket_owner.or(other.bucket_owner),
@@ -148,18 +148,14 @@ impl NamedEndpoint {
 
     /// As a specification holds it. Fails (`Invalid`) on what makes no sense together; no error tells a secret.
     pub(crate) fn connection(self, requester_pays: bool) -> Result<Connection> {
-        let check = |checked: Result<String, String>| checked.map(drop).map_err(Error::invalid);
-        self.secret.as_deref().map(secret).map_or(Ok(()), check)?;
-        self.role_arn.as_deref().map(role).map_or(Ok(()), check)?;
+        for (field, text) in self.texts() {
+            let checked = text.map_or(Ok(()), |text| value(field, text).map(drop));
+            checked.map_err(Error::invalid)?;
+        }
         let signs = self.secret.is_some() || self.role_arn.is_some();
         if signs && self.no_sign_request == Some(true) {
             let message = "a secret or a role is for requests that are signed";
             return Err(Error::invalid(message).hint("leave out no-sign-request, or the other"));
-        }
-        if self.external_id.is_some() && self.role_arn.is_none() {
-            return Err(Error::invalid(
-                "an external id is of a role, and no role is named",
-            ));
         }
         Ok(Connection {
             endpoint_url: self.endpoint_url,
@@ -293,13 +289,6 @@ mod tests {
             ),
             (
                 NamedEndpoint {
-                    external_id: some("x"),
-                    ..none()
-                },
-                "no role",
-            ),
-            (
-                NamedEndpoint {
                     role_arn: role_arn.clone(),
                     no_sign_request: Some(true),
                     ..none()
@@ -319,8 +308,26 @@ mod tests {
         let given = NamedEndpoint { role_arn, ..none() };
         let role = given.or(named.clone()).connection(false).unwrap().role;
         assert_eq!(role.unwrap().external_id, None);
-        let role = none().or(named).connection(false).unwrap().role.unwrap();
-        assert_eq!(role.external_id.as_deref(), Some("of the other"));
+        for given in [none(), named.clone()] {
+            let given = NamedEndpoint {
+                external_id: None,
+                ..given
+            };
+            let role = given.or(named.clone()).connection(false).unwrap().role;
+            assert_eq!(role.unwrap().external_id.as_deref(), Some("of the other"));
+        }
+        // That of both sides is for the one that names a role.
+        let both = NamedEndpoint {
+            external_id: some("of both"),
+            ..none()
+        };
+        assert_eq!(both.clone().connection(false).unwrap().role, None);
+        let side = NamedEndpoint {
+            role_arn: named.role_arn,
+            ..none()
+        };
+        let role = side.or(both).connection(false).unwrap().role.unwrap();
+        assert_eq!(role.external_id.as_deref(), Some("of both"));
     }
 
     #[test]

@@ -8,11 +8,22 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
 use skyhaul_model::spec::Connection;
 
 /// How long what was read is used.
 const FRESH: Duration = Duration::from_mins(10);
+
+/// What the service refuses for good:
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html>.
+const REFUSALS: [&str; 5] = [
+    "AccessDeniedException",
+    "DecryptionFailure",
+    "InvalidParameterException",
+    "InvalidRequestException",
+    "ResourceNotFoundException",
+];
 
 /// What a secret holds, as JSON.
 #[derive(Deserialize)]
@@ -67,10 +78,12 @@ impl ProvideCredentials for Kept {
     {
         future::ProvideCredentials::new(async move {
             let request = self.client.get_secret_value().secret_id(&self.arn);
-            let reply = request
-                .send()
-                .await
-                .map_err(CredentialsError::provider_error)?;
+            let reply = request.send().await.map_err(|error| match error.code() {
+                Some(code) if REFUSALS.contains(&code) => {
+                    CredentialsError::invalid_configuration(error)
+                }
+                _ => CredentialsError::provider_error(error),
+            })?;
             let keys = keys(&self.arn, reply.secret_string().unwrap_or_default())?;
             Ok(Credentials::new(
                 keys.access_key_id,

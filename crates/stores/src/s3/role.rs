@@ -1,10 +1,14 @@
 //! Another account's role: its credentials, renewed as long as a transfer takes, for no more than the transfer needs.
 
+use std::error::Error as _;
 use std::fmt::Write as _;
 
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{Region, SdkConfig};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use serde_json::{Value, json};
 use skyhaul_model::spec::{Connection, Role};
 use skyhaul_model::{Location, Side};
@@ -33,6 +37,16 @@ const WRITES: &[&str] = &[
     "s3:ListMultipartUploadParts",
 ];
 
+/// What the service refuses for good: <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>.
+const REFUSALS: [&str; 6] = [
+    "AccessDenied",
+    "InvalidClientTokenId",
+    "MalformedPolicyDocument",
+    "PackedPolicyTooLarge",
+    "RegionDisabledException",
+    "ValidationError",
+];
+
 /// Gives a configuration the credentials of the connection's role, which those that it has now assume.
 pub(super) async fn assume(
     sdk: SdkConfig,
@@ -52,10 +66,38 @@ pub(super) async fn assume(
     if let Some(id) = &role.external_id {
         builder = builder.external_id(id);
     }
-    let provider = builder.build().await;
+    let provider = Assumed(builder.build().await);
     sdk.into_builder()
         .credentials_provider(SharedCredentialsProvider::new(provider))
         .build()
+}
+
+/// Tells what the service refuses for good from what passes.
+#[derive(Debug)]
+struct Assumed(AssumeRoleProvider);
+
+impl ProvideCredentials for Assumed {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            let provided = self.0.provide_credentials().await;
+            provided.map_err(|error| {
+                let refusal = error
+                    .source()
+                    .and_then(|cause| cause.downcast_ref::<SdkError<AssumeRoleError>>())
+                    .and_then(SdkError::as_service_error)
+                    .and_then(ProvideErrorMetadata::code);
+                match refusal {
+                    Some(code) if REFUSALS.contains(&code) => {
+                        CredentialsError::invalid_configuration(error)
+                    }
+                    _ => error,
+                }
+            })
+        })
+    }
 }
 
 /// The service's bound of a session policy, in characters.
