@@ -252,6 +252,12 @@ async fn take(
     said: Said,
 ) -> Result<Value> {
     let now = Timestamp::now();
+    if matches!(
+        function,
+        Function::List | Function::Provision | Function::Complete | Function::Verify
+    ) {
+        attempt.within_ceiling(account, now).await?;
+    }
     match function {
         Function::Plan => written(&steps::plan(account, attempt, said.surveyed, now).await?),
         Function::List if said.survey => {

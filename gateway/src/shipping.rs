@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use skyhaul_engine::staging::Staging;
 use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Result, Scheme, Side};
-use skyhaul_stores::open::{self, Use};
+use skyhaul_model::{Result, Scheme};
+use skyhaul_stores::open::Ambient;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::fmt::MakeWriter;
@@ -140,18 +140,11 @@ async fn keep(
     let opened = if let Some(opened) = place.take() {
         opened
     } else {
-        let prefix = match at.location.scheme {
-            Scheme::Local => "",
-            Scheme::S3 => &at.location.path,
-        };
         if at.location.scheme == Scheme::Local {
             // A store of files is of a folder that is there.
             let _ = std::fs::create_dir_all(Path::new(&at.location.path));
         }
-        Staging::new(
-            open::store(at, Side::Control, Use::default()).await?,
-            prefix,
-        )
+        Staging::of_lines(&Ambient, at).await?
     };
     let opened = place.insert(opened);
     opened.keep_lines(name, lines).await

@@ -54,9 +54,11 @@ async fn create(context: &Context, args: &CreateArgs) -> Result<u8> {
         fleet: FleetOrder {
             per_region: args.gateways,
             market: if args.spot { Market::Spot } else { base.market },
-            instance_types: types.cloned().unwrap_or(base.instance_types),
+            instance_types: types
+                .cloned()
+                .unwrap_or_else(|| base.instance_types.clone()),
             autoshutdown: Some(args.autoshutdown_minutes),
-            ..FleetOrder::default()
+            ..base
         },
     };
     order.check()?;

@@ -1,6 +1,6 @@
 //! `skyhaul undeploy`.
 
-use skyhaul_model::Result;
+use skyhaul_model::{ErrorKind, Result};
 use skyhaul_stack::Undeploy;
 
 use super::deployment;
@@ -29,6 +29,12 @@ pub(crate) async fn run(context: &Context, args: &UndeployArgs) -> Result<u8> {
     let mut told = move |line: String| screen.warn(&line);
     context
         .unless_cancelled(Box::pin(undeploy.run(&mut told)))
-        .await?;
+        .await
+        .map_err(|error| match error.kind {
+            ErrorKind::Interrupted => error.hint(
+                "nothing begins in the deployment until `skyhaul deploy`; or run it again to go on",
+            ),
+            _ => error,
+        })?;
     Ok(exit::DONE)
 }

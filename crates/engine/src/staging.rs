@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use backon::Retryable as _;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use skyhaul_model::{Algorithm, Attributes, Error, ErrorKind, Result, Side};
+use skyhaul_model::spec::Endpoint;
+use skyhaul_model::{Algorithm, Attributes, Error, ErrorKind, Result, Scheme, Side};
 use skyhaul_state::segments::{SegmentKind, SegmentStore, gone};
+use skyhaul_stores::open::{Opens, Use};
 use skyhaul_stores::{Condition, ListRequest, Payload, PutReceipt, PutRequest, ReadRequest, Store};
 
 use crate::copy::read::backoff;
@@ -33,6 +35,16 @@ impl Staging {
             prefix.push('/');
         }
         Self { store, prefix }
+    }
+
+    /// What machines say, at its place: a folder is its store, else the place is a prefix of a bucket.
+    pub async fn of_lines(opens: &dyn Opens, at: &Endpoint) -> Result<Self> {
+        let prefix = match at.location.scheme {
+            Scheme::Local => "",
+            Scheme::S3 => &at.location.path,
+        };
+        let store = opens.open(at, Side::Control, Use::default()).await?;
+        Ok(Self::new(store, prefix))
     }
 
     fn key(&self, pointer: &str) -> String {

@@ -8,7 +8,6 @@ use std::process::Stdio;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use skyhaul_compute::region::{Architecture, Region, newest_image};
-use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Algorithm, Error, ErrorKind, Result, Side};
 use skyhaul_stores::open::{Ambient, Opens as _, Use};
 use skyhaul_stores::{Payload, PutRequest};
@@ -151,19 +150,14 @@ impl Deploy {
     /// What gateways need in a region: a network unless one is given, and the gateway itself.
     pub async fn region(&self, name: &str, network: Option<&Network>) -> Result<Deployed> {
         let stack = &self.place.stack;
-        let made = format!("{stack}-gateways");
+        let there = self.place.gateways_in(name);
         let own = network.is_none();
         let parameters = [
             ("Stack".to_owned(), stack.clone()),
             ("Network".to_owned(), own.to_string()),
         ];
-        self.sam("infra/region.yaml", &made, Some(name), &parameters)
+        self.sam("infra/region.yaml", &there.stack, Some(name), &parameters)
             .await?;
-        let there = Place {
-            stack: made,
-            region: Some(name.to_owned()),
-            profile: self.place.profile.clone(),
-        };
         let (control, there) = (self.place.outputs().await?, there.outputs().await?);
         let network = match network {
             Some(network) => network.clone(),
@@ -173,7 +167,7 @@ impl Deploy {
                 public: true,
             },
         };
-        let gateway = self.upload(&there, name).await?;
+        let gateway = self.upload(&there).await?;
         let deployed = Deployed {
             ec2: Region {
                 stack: stack.clone(),
@@ -190,26 +184,20 @@ impl Deploy {
             gateway,
         };
         let control = control.deployed()?.control;
+        // It may have been about to be removed.
+        control.set_closing(false).await?;
         control.set_region(name, Some(&deployed.text()?)).await?;
         Ok(deployed)
     }
 
     /// Puts the gateway where machines of a region fetch it, under a name that says what is in it.
-    async fn upload(&self, there: &Outputs, region: &str) -> Result<Artifact> {
+    async fn upload(&self, there: &Outputs) -> Result<Artifact> {
         let path = self.dist("skyhaul-gateway")?;
         let bytes = read(&path).await?;
         let sha256 = hex::encode(Sha256::digest(&bytes));
-        let (bucket, key) = (there.get("ArtifactBucket")?, artifact(&sha256));
-        let endpoint = Endpoint {
-            location: format!("s3://{bucket}/").parse()?,
-            connection: Connection {
-                region: Some(region.to_owned()),
-                profile: self.place.profile.clone(),
-                ..Connection::default()
-            },
-        };
+        let key = artifact(&sha256);
         let store = Ambient
-            .open(&endpoint, Side::Control, Use::default())
+            .open(&there.artifacts()?, Side::Control, Use::default())
             .await?;
         let payload = Payload::from(bytes);
         let checksum = Some(payload.checksum(Algorithm::Crc64Nvme));
@@ -221,7 +209,10 @@ impl Deploy {
         store.put(&key, put).await?;
         let base = match there.config().endpoint_url() {
             // An emulator, or a service in the place of AWS.
-            Some(endpoint) => format!("{}/{bucket}", endpoint.trim_end_matches('/')),
+            Some(endpoint) => {
+                let bucket = there.get("ArtifactBucket")?;
+                format!("{}/{bucket}", endpoint.trim_end_matches('/'))
+            }
             None => there.get("ArtifactAddress")?.to_owned(),
         };
         Ok(Artifact {

@@ -1,10 +1,8 @@
 //! Looking at a deployment before anything is spent: that it is there and of this version, that its rows can be read,
 //! what each region has, and how many machines fit.
 
-use aws_config::Region;
-use skyhaul_compute::ec2::Ec2;
-use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Pin, Result, Side};
+use skyhaul_state::control::check_open;
 use skyhaul_stores::open::{Ambient, Opens as _, Use};
 use skyhaul_workflow::machines::choose;
 use skyhaul_workflow::order::FleetOrder;
@@ -55,6 +53,11 @@ pub async fn doctor(place: &Place, version: &str, told: &mut (dyn FnMut(Check) +
         "transfers",
         live.map(|live| format!("{} go on", live.len())),
     ));
+    let open = check_open(&*deployed.control).await;
+    told(Check::new(
+        "open",
+        open.map(|()| "transfers may begin".to_owned()),
+    ));
     let regions = match deployed.control.regions().await {
         Ok(regions) => regions,
         Err(error) => return told(Check::new("regions", Err(error))),
@@ -99,22 +102,11 @@ fn same(outputs: &Outputs, version: &str) -> Result<String> {
 
 /// Whether the gateway that machines fetch is there.
 async fn gateway(place: &Place, name: &str, there: &region::Deployed) -> Result<String> {
-    let regional = Place {
-        stack: format!("{}-gateways", place.stack),
-        region: Some(name.to_owned()),
-        profile: place.profile.clone(),
-    };
-    let outputs = regional.outputs().await?;
-    let endpoint = Endpoint {
-        location: format!("s3://{}/", outputs.get("ArtifactBucket")?).parse()?,
-        connection: Connection {
-            region: Some(name.to_owned()),
-            profile: place.profile.clone(),
-            ..Connection::default()
-        },
-    };
-    let opened = Ambient.open(&endpoint, Side::Control, Use::default());
-    let store = opened.await?;
+    let outputs = place.gateways_in(name).outputs().await?;
+    let artifacts = outputs.artifacts()?;
+    let store = Ambient
+        .open(&artifacts, Side::Control, Use::default())
+        .await?;
     let key = crate::deploy::artifact(&there.gateway.sha256);
     match store.stat(&key, &Pin::default(), false).await? {
         Some(found) => Ok(format!("{key}, {} bytes", found.size)),
@@ -129,9 +121,7 @@ async fn gateway(place: &Place, name: &str, there: &region::Deployed) -> Result<
 
 /// How many machines fit, of the first of those types that the region has.
 async fn room(outputs: &Outputs, name: &str, there: region::Deployed) -> Result<String> {
-    let config = outputs.config().to_builder();
-    let config = config.region(Region::new(name.to_owned())).build();
-    let ec2 = Ec2::new(&config, there.ec2);
+    let ec2 = outputs.machines_in(name, there.ec2);
     let fleet = FleetOrder::default();
     let (kind, room) = choose::room(&ec2, &fleet, name).await?;
     let quota = match (room.machines(), room.quota) {

@@ -7,6 +7,8 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_types::SdkConfig;
+use skyhaul_compute::ec2::Ec2;
+use skyhaul_compute::region as compute;
 use skyhaul_model::spec::{Connection, Endpoint};
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::{DynamoDbControl, DynamoDbState};
@@ -37,6 +39,16 @@ pub struct Outputs {
 }
 
 impl Place {
+    /// Where the stack is that gateways of a region need.
+    #[must_use]
+    pub fn gateways_in(&self, region: impl Into<String>) -> Self {
+        Self {
+            stack: format!("{}-gateways", self.stack),
+            region: Some(region.into()),
+            profile: self.profile.clone(),
+        }
+    }
+
     /// How the services are reached.
     async fn config(&self) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
@@ -117,12 +129,30 @@ impl Outputs {
         Ok(Launches::new(&self.config, self.get("DataplaneMachine")?))
     }
 
+    /// The machines of a region, by what is deployed there.
+    pub(crate) fn machines_in(&self, region: &str, there: compute::Region) -> Ec2 {
+        let config = self.config.to_builder();
+        let config = config.region(Region::new(region.to_owned())).build();
+        Ec2::new(&config, there)
+    }
+
+    /// The bucket that holds the gateways which machines fetch, of a stack by [`Place::gateways_in`].
+    pub(crate) fn artifacts(&self) -> Result<Endpoint> {
+        let bucket = self.get("ArtifactBucket")?;
+        self.bucket(&format!("s3://{bucket}/"))
+    }
+
     /// Where segments are, as functions know it too (`SKYHAUL_STAGING` of the template).
     fn staging(&self) -> Result<Endpoint> {
         let bucket = self.get("StagingBucket")?;
+        self.bucket(&format!("s3://{bucket}/transfers/"))
+    }
+
+    /// A place in a bucket that the stack made.
+    fn bucket(&self, location: &str) -> Result<Endpoint> {
         let region = self.config.region();
         Ok(Endpoint {
-            location: format!("s3://{bucket}/transfers/").parse()?,
+            location: location.parse()?,
             connection: Connection {
                 region: region.map(ToString::to_string),
                 profile: self.profile.clone(),

@@ -9,9 +9,8 @@ use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::StackStatus;
 use skyhaul_compute::Compute as _;
-use skyhaul_compute::ec2::Ec2;
 use skyhaul_model::machine::MachineState;
-use skyhaul_model::spec::{Connection, Endpoint};
+use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_state::control::DataplaneStatus;
 use skyhaul_stores::ListRequest;
@@ -42,10 +41,19 @@ impl Undeploy {
     pub async fn run(&self, told: &mut (dyn FnMut(String) + Send)) -> Result<()> {
         let outputs = self.place.outputs().await?;
         let deployed = outputs.deployed()?;
-        self.empty_of_machines(&outputs, &deployed, told).await?;
+        // Refused at once where it is used; from here on nothing begins, whoever or whatever asks for it.
+        idle(&deployed).await?;
+        let was_closing = deployed.control.is_closing().await?;
+        deployed.control.set_closing(true).await?;
+        if let Err(error) = self.empty_of_machines(&outputs, &deployed, told).await {
+            // Nothing has been removed, unless another run has begun to.
+            if !was_closing {
+                let _ = deployed.control.set_closing(false).await;
+            }
+            return Err(error);
+        }
         let regions = deployed.control.regions().await?;
         for region in regions.keys() {
-            // What came meanwhile is not left without what ends it: schedules and triggers go on until the last.
             self.empty_of_machines(&outputs, &deployed, told).await?;
             self.region(region, told).await?;
             // Last, so that it is found again if this ends before.
@@ -71,9 +79,7 @@ impl Undeploy {
         self.machines(deployed, told).await?;
         for (name, settings) in deployed.control.regions().await? {
             let there = region::Deployed::parse(&name, &settings)?;
-            let config = outputs.config().to_builder();
-            let config = config.region(Region::new(name.clone())).build();
-            let ec2 = Ec2::new(&config, there.ec2);
+            let ec2 = outputs.machines_in(&name, there.ec2);
             let mut before = usize::MAX;
             loop {
                 let machines = ec2.describe(None).await?.into_iter();
@@ -126,47 +132,14 @@ impl Undeploy {
 
     /// Takes out what a region has.
     async fn region(&self, name: &str, told: &mut (dyn FnMut(String) + Send)) -> Result<()> {
-        let stack = format!("{}-gateways", self.place.stack);
-        let there = Place {
-            stack: stack.clone(),
-            region: Some(name.to_owned()),
-            profile: self.place.profile.clone(),
-        };
+        let there = self.place.gateways_in(name);
         let outputs = match there.outputs().await {
             Ok(outputs) => outputs,
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        self.empty(outputs.get("ArtifactBucket")?, name).await?;
-        self.stack(&outputs, Some(name), &stack, told).await
-    }
-
-    /// Removes the gateways that machines fetched: a bucket goes only when nothing is in it.
-    async fn empty(&self, bucket: &str, region: &str) -> Result<()> {
-        let endpoint = Endpoint {
-            location: format!("s3://{bucket}/").parse()?,
-            connection: Connection {
-                region: Some(region.to_owned()),
-                profile: self.place.profile.clone(),
-                ..Connection::default()
-            },
-        };
-        let opened = Ambient.open(&endpoint, Side::Control, Use::default());
-        let store = opened.await?;
-        let mut listing = store.list(ListRequest::default());
-        loop {
-            let page = match listing.next_page().await {
-                Ok(Some(page)) => page,
-                Ok(None) => return Ok(()),
-                // It was removed the last time.
-                Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let keys: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
-            for outcome in store.delete(&keys).await {
-                outcome.result?;
-            }
-        }
+        empty(&outputs.artifacts()?).await?;
+        self.stack(&outputs, Some(name), &there.stack, told).await
     }
 
     /// Removes a stack, and waits until it is gone.
@@ -207,6 +180,26 @@ impl Undeploy {
                 }
                 _ => tokio::time::sleep(self.every).await,
             }
+        }
+    }
+}
+
+/// Removes the gateways that machines fetched: a bucket goes only when nothing is in it.
+async fn empty(artifacts: &Endpoint) -> Result<()> {
+    let opened = Ambient.open(artifacts, Side::Control, Use::default());
+    let store = opened.await?;
+    let mut listing = store.list(ListRequest::default());
+    loop {
+        let page = match listing.next_page().await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(()),
+            // It was removed the last time.
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let keys: Vec<_> = page.entries.into_iter().map(|entry| entry.key).collect();
+        for outcome in store.delete(&keys).await {
+            outcome.result?;
         }
     }
 }

@@ -1,11 +1,9 @@
 //! What an attempt at a transfer may take at most: hours, and dollars as far as they can be told from its machines
 //! and bytes. An estimate that stops what went wrong at night, not a bill.
 
-use std::collections::BTreeSet;
-
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use skyhaul_state::control::{Base, DataplaneRow, Failure, MemberRole};
+use skyhaul_state::control::{Base, DataplaneRow, Failure};
 
 use crate::order::Order;
 use crate::steps::failure;
@@ -58,38 +56,29 @@ fn vcpus(instance_type: &str) -> u32 {
 }
 
 /// Cents for each GB that is copied.
-fn cents_a_gb(order: &Order, dataplane: &DataplaneRow) -> f64 {
-    let regions = |role| -> BTreeSet<&str> {
-        let members = dataplane.members.iter();
-        let of = members.filter(|member| member.plan.role == role);
-        of.map(|member| member.plan.region.as_str()).collect()
-    };
-    let sources = regions(MemberRole::Source);
-    let destinations = regions(MemberRole::Destination);
-    let far = destinations.difference(&sources).count();
+fn cents_a_gb(order: &Order, base: &Base) -> f64 {
     let wanted = order.request.destinations.iter();
     let out = wanted.filter(|place| place.connection.endpoint_url.is_some());
-    far as f64 * CENTS_A_GB_TO_A_REGION + out.count() as f64 * CENTS_A_GB_OUT
+    f64::from(base.far) * CENTS_A_GB_TO_A_REGION + out.count() as f64 * CENTS_A_GB_OUT
 }
 
 /// Why an attempt may not go on, if it may not: `bytes` were copied by all attempts, `base` is what it began from.
 pub(crate) fn reached(
     order: &Order,
-    dataplane: &DataplaneRow,
+    dataplane: Option<&DataplaneRow>,
     (base, bytes): (&Base, u64),
     now: Timestamp,
 ) -> Option<Failure> {
     let ceiling = order.fleet.ceiling;
     let taken = now.duration_since(base.since).max(SignedDuration::ZERO);
     let hours = taken.as_secs_f64() / 3600.0;
-    let machines: u32 = dataplane
-        .members
-        .iter()
+    let members = dataplane.into_iter().flat_map(|row| &row.members);
+    let machines: u32 = members
         .filter_map(|member| Some(vcpus(&member.offer()?.instance_type)))
         .sum();
     let gigabytes = bytes.saturating_sub(base.bytes) as f64 / 1e9;
     let cents =
-        f64::from(machines) * hours * CENTS_A_VCPU_HOUR + gigabytes * cents_a_gb(order, dataplane);
+        f64::from(machines) * hours * CENTS_A_VCPU_HOUR + gigabytes * cents_a_gb(order, base);
     let cause = if hours >= f64::from(ceiling.hours) {
         format!(
             "it has taken {hours:.0} hours, and may take {}",
@@ -170,11 +159,12 @@ mod tests {
         let base = Base {
             since: began,
             bytes: 5_000_000_000_000,
+            far: 0,
         };
         let after = |hours: i64, gigabytes: u64, order: &Order| {
             let bytes = base.bytes + gigabytes * 1_000_000_000;
             let now = began + SignedDuration::from_hours(hours);
-            reached(order, &dataplane(), (&base, bytes), now).map(|failure| failure.cause)
+            reached(order, Some(&dataplane()), (&base, bytes), now).map(|failure| failure.cause)
         };
         let (hours, dollars) = (10, 4);
         let out = order(Ceiling { hours, dollars }, Some("https://other"));
@@ -196,5 +186,17 @@ mod tests {
         assert!(cause.contains("10 hours, and may take 10"), "{cause}");
         // Who looks has an earlier clock.
         assert_eq!(after(-1, 0, &cheap), None);
+        // Without a machine the service copies, into two other regions: 4 cents a GB.
+        let far = Base {
+            bytes: 0,
+            far: 2,
+            ..base
+        };
+        let copied = |gigabytes: u64, order: &Order| {
+            let taken = (&far, gigabytes * 1_000_000_000);
+            reached(order, None, taken, began).is_some()
+        };
+        let order = order(Ceiling { hours, dollars }, None);
+        assert!(!copied(99, &order) && copied(101, &order));
     }
 }

@@ -9,13 +9,13 @@ use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
     ControlState, Stage, Submission, SubmissionChange, Wish, no_submission,
 };
-use skyhaul_state::{Phase, Progress, TransferRow, TransferState, TransferStatus};
+use skyhaul_state::{Phase, Progress, SegmentStore, TransferRow, TransferState, TransferStatus};
 use skyhaul_stores::open::Opens;
 use tokio_util::sync::CancellationToken;
 
-use crate::drive;
 use crate::steps::{Attempt, Executions};
 use crate::summary::{Event, Events, ProgressEvent, Summary};
+use crate::{drive, staging};
 
 /// See the module documentation.
 #[derive(Debug, Clone)]
@@ -76,6 +76,11 @@ fn attempt(submission: &Submission) -> Attempt {
 }
 
 impl Deployed {
+    /// The segments of a transfer.
+    pub(crate) async fn segments(&self, id: &TransferId) -> Result<Arc<dyn SegmentStore>> {
+        staging::open(&*self.opens, &staging::of(&self.staging, id)).await
+    }
+
     /// Submits a transfer and begins its first attempt. The same again is the same transfer, whichever attempt
     /// at it goes on; another order under its identifier is refused (`Invalid`).
     pub async fn submit(&self, new: &Submission) -> Result<Submission> {

@@ -50,17 +50,6 @@ pub(crate) async fn open(opens: &dyn Opens, at: &Endpoint) -> Result<Arc<dyn Seg
     })
 }
 
-/// A place whose objects are read as they are.
-pub(crate) async fn texts(opens: &dyn Opens, at: &Endpoint) -> Result<Staging> {
-    let store = opens.open(at, Side::Control, Use::default()).await?;
-    let prefix = match at.location.scheme {
-        // The store is the folder.
-        Scheme::Local => String::new(),
-        Scheme::S3 => at.location.path.clone(),
-    };
-    Ok(Staging::new(store, prefix))
-}
-
 #[cfg(test)]
 mod tests {
     use skyhaul_model::spec::Connection;

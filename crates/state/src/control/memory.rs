@@ -25,6 +25,7 @@ struct Held {
     enrolments: BTreeMap<String, Enrolment>,
     submissions: BTreeMap<TransferId, Submission>,
     regions: BTreeMap<String, String>,
+    closing: bool,
     schedules: BTreeMap<String, Schedule>,
     rules: BTreeMap<String, Rule>,
     dirty: BTreeMap<RuleKey, DirtyKey>,
@@ -149,6 +150,15 @@ impl ControlState for MemoryControl {
             Some(settings) => held.regions.insert(name.to_owned(), settings.to_owned()),
             None => held.regions.remove(name),
         };
+        Ok(())
+    }
+
+    async fn is_closing(&self) -> Result<bool> {
+        Ok(self.held().closing)
+    }
+
+    async fn set_closing(&self, closing: bool) -> Result<()> {
+        self.held().closing = closing;
         Ok(())
     }
 

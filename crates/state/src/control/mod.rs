@@ -95,6 +95,12 @@ pub trait ControlState: Debug + Send + Sync {
     /// Says what is deployed in a region; with `None` that nothing is.
     async fn set_region(&self, name: &str, settings: Option<&str>) -> Result<()>;
 
+    /// Whether the deployment is being taken out of its account: nothing more begins.
+    async fn is_closing(&self) -> Result<bool>;
+
+    /// Says that it is, or is not.
+    async fn set_closing(&self, closing: bool) -> Result<()>;
+
     /// Keeps a schedule in the place of the one of its name, with what that has run; the one there is now.
     async fn set_schedule(&self, new: &Schedule) -> Result<Schedule>;
 
@@ -140,6 +146,17 @@ pub trait ControlState: Debug + Send + Sync {
 
     /// Puts what the reaper saw in the place of what it saw before. One reaper runs at a time.
     async fn set_sightings(&self, seen: &Sightings) -> Result<()>;
+}
+
+/// Refuses (`Invalid`) what would begin in a deployment that is being taken out of its account.
+pub async fn check_open(control: &dyn ControlState) -> Result<()> {
+    if control.is_closing().await? {
+        return Err(
+            Error::invalid("the deployment is being removed, and nothing more begins")
+                .hint("`skyhaul deploy` puts it there again"),
+        );
+    }
+    Ok(())
 }
 
 /// The error of a dataplane that is not there.

@@ -88,13 +88,16 @@ pub struct Submission {
     pub base: Option<Base>,
 }
 
-/// Where an attempt stood when whoever watches looked at it first.
+/// Where an attempt stood when it was planned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
-    /// When that was, by the clock of who watches.
+    /// When that was.
     pub since: Timestamp,
     /// Bytes that all attempts before it had copied.
     pub bytes: u64,
+    /// Regions, other than the source's, that it copies to.
+    #[serde(default)]
+    pub far: u32,
 }
 
 /// What happens to a submission.
@@ -123,7 +126,7 @@ pub enum SubmissionStep {
     Waits(String),
     /// Nobody waits with this token any more.
     Answered(String),
-    /// It fails. The first failure counts.
+    /// It fails. The first failure counts, until its user wants it to end.
     Fails(Failure),
     /// These members work for it: all are told what to do, and signs of life count from now.
     Gateways(BTreeSet<String>),
@@ -245,11 +248,14 @@ impl Submission {
                 self.token.take_if(|known| known == token);
             }
             SubmissionStep::Fails(failure) => {
-                let Failure { name, cause } = failure.clone();
-                self.failure.get_or_insert(Failure {
-                    name,
-                    cause: shortened(cause),
-                });
+                // What its user wants is why it ends, whatever else happened.
+                if self.failure.is_none() || self.wish.is_some() {
+                    let Failure { name, cause } = failure.clone();
+                    self.failure = Some(Failure {
+                        name,
+                        cause: shortened(cause),
+                    });
+                }
             }
             SubmissionStep::Gateways(names) => {
                 if self.gateways != *names {

@@ -10,6 +10,7 @@
 //! | rule of triggers | `rules` | its name |
 //! | key of a rule | `dirty#`, rule, `#`, key | `dirty` |
 //! | what a region has | `regions` | its name |
+//! | that the deployment is being removed | `deployment` | `closing` |
 //! | a transfer's wrapped secrets | `secrets` | the transfer |
 //! | what the reaper saw | `reaper` | `sightings` |
 //!
@@ -128,6 +129,13 @@ fn region(name: &str) -> Key {
     Key {
         partition: REGIONS.to_owned(),
         sort: name.to_owned(),
+    }
+}
+
+fn closing() -> Key {
+    Key {
+        partition: "deployment".to_owned(),
+        sort: "closing".to_owned(),
     }
 }
 
@@ -337,6 +345,18 @@ impl ControlState for DynamoDbControl {
         match settings {
             Some(settings) => self.set(&region(name), &settings, false).await,
             None => self.table.remove(&region(name)).await,
+        }
+    }
+
+    async fn is_closing(&self) -> Result<bool> {
+        Ok(self.table.get(&closing()).await?.is_some())
+    }
+
+    async fn set_closing(&self, is: bool) -> Result<()> {
+        if is {
+            self.set(&closing(), &is, false).await
+        } else {
+            self.table.remove(&closing()).await
         }
     }
 

@@ -447,6 +447,7 @@ fn submission_step(dice: &mut Dice) -> SubmissionStep {
     };
     match dice.below(10) {
         9 => SubmissionStep::Base(Base {
+            far: dice.below(3) as u32,
             since: Timestamp::UNIX_EPOCH,
             bytes: dice.below(FEW),
         }),

@@ -104,6 +104,14 @@ impl<G: Guard> ControlState for Guarded<G> {
             .await
     }
 
+    async fn is_closing(&self) -> Result<bool> {
+        self.guard.around(self.rows.is_closing()).await
+    }
+
+    async fn set_closing(&self, closing: bool) -> Result<()> {
+        self.guard.around(self.rows.set_closing(closing)).await
+    }
+
     async fn set_schedule(&self, new: &Schedule) -> Result<Schedule> {
         self.guard.around(self.rows.set_schedule(new)).await
     }

@@ -146,6 +146,17 @@ async fn regions_are_what_was_said_last() {
 }
 
 #[tokio::test]
+async fn a_deployment_closes_and_opens_for_all() {
+    for emulator in emulators() {
+        let handles = handles(emulator, 2).await;
+        for closing in [false, true, true, false, false] {
+            handles[0].set_closing(closing).await.unwrap();
+            assert_eq!(handles[1].is_closing().await.unwrap(), closing);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_number_is_raised_once_whoever_raises_it() {
     for emulator in emulators() {
         race(&handles(emulator, 8).await).await.unwrap();

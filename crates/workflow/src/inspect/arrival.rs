@@ -13,7 +13,6 @@ use skyhaul_state::{
 
 use crate::deployed::Deployed;
 use crate::records::{self, Records};
-use crate::staging;
 
 /// Rows read at a time.
 const PAGE: usize = 256;
@@ -65,7 +64,7 @@ impl Deployed {
         if row.phase == Phase::Ended && was_ended {
             return Ok(Arrival::Waits);
         }
-        let segments = staging::open(&*self.opens, &staging::of(&self.staging, id)).await?;
+        let segments = self.segments(id).await?;
         let records = Records {
             id,
             state: &*self.state,

@@ -48,7 +48,7 @@ impl Deployed {
             }
             if let Some(dataplane) = &submission.dataplane {
                 let at = staging::logs(&self.staging, dataplane);
-                let place = staging::texts(&*self.opens, &at).await?;
+                let place = Staging::of_lines(&*self.opens, &at).await?;
                 logs.add_objects(place.names().await?, &wants);
                 logs.place = Some(place);
             }

@@ -2,10 +2,10 @@
 
 use skyhaul_model::{Result, TransferId};
 
+use crate::delete;
 use crate::deployed::Deployed;
 use crate::embedded::Embedded;
 use crate::records::{self, Records, Show};
-use crate::{delete, staging};
 
 /// Calls `show` with every outcome, until it fails.
 async fn all(records: Records<'_>, show: &mut Show<'_>) -> Result<()> {
@@ -33,7 +33,7 @@ impl Deployed {
     /// The same of a transfer of a deployment.
     pub async fn outcomes(&self, id: &TransferId, show: &mut Show<'_>) -> Result<()> {
         self.state.transfer(id).await?;
-        let segments = staging::open(&*self.opens, &staging::of(&self.staging, id)).await?;
+        let segments = self.segments(id).await?;
         let records = Records {
             id,
             state: &*self.state,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use skyhaul_engine::StepEnd;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::control::{DataplaneChange, NewDataplane};
+use skyhaul_state::control::{DataplaneChange, NewDataplane, check_open};
 
 use crate::account::Account;
 use crate::machines::{Provisioned, choose, provision};
@@ -51,6 +51,7 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
     if account.control.dataplane(id).await?.is_some() {
         return Ok(());
     }
+    check_open(&*account.control).await?;
     let (source, destinations) = (&order.source, &order.destinations);
     let (regions, zones) = (&account.regions, &account.zones);
     let members = choose::members(regions, zones, &order.fleet, source, destinations);
@@ -62,7 +63,16 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
         autoshutdown: order.fleet.autoshutdown,
         created: now,
     };
-    match account.control.create(&new).await {
+    let made = account.control.create(&new).await;
+    if let Err(closing) = check_open(&*account.control).await {
+        // Said meanwhile: whoever said so has looked for rows before this one was there, perhaps.
+        account
+            .control
+            .change(id, &DataplaneChange::EndIdle)
+            .await?;
+        return Err(closing);
+    }
+    match made {
         // Another run of this was quicker, and saw more or less room.
         Err(error) if error.kind == ErrorKind::Invalid => {
             let made = account.control.dataplane(id).await?;

@@ -14,14 +14,18 @@ mod strays;
 mod verify;
 mod watch;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
-    ControlState, Failure, Stage, Submission, SubmissionChange, SubmissionStep, Wish, no_submission,
+    Base, ControlState, Failure, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
+    no_submission,
 };
 use skyhaul_state::{Phase, TransferChange, TransferRow, TransferStatus};
 
 use crate::account::Account;
+use crate::ceiling;
+use crate::order::Order;
 
 pub use complete::complete;
 pub use list::{copy, list, survey};
@@ -104,6 +108,52 @@ impl Attempt {
     /// The row of the transfer.
     async fn row(&self, account: &Account) -> Result<TransferRow> {
         account.state.transfer(&self.transfer).await
+    }
+
+    /// Whether it has taken less than it may. Else notes that, and is refused (`Interrupted`).
+    pub async fn within_ceiling(&self, account: &Account, now: Timestamp) -> Result<()> {
+        let submission = self.live(account).await?;
+        let bytes = match self.row(account).await {
+            // Nothing more is taken.
+            Ok(row) if row.phase == Phase::Ended => return Ok(()),
+            Ok(_) => account.state.progress(&self.transfer).await?.done.bytes,
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let base = self.base(account, &submission, bytes, now).await?;
+        let order = Order::parse(&submission.order)?;
+        let dataplane = match &submission.dataplane {
+            Some(id) => account.control.dataplane(id).await?,
+            None => None,
+        };
+        let taken = (&base, bytes);
+        let Some(failure) = ceiling::reached(&order, dataplane.as_ref(), taken, now) else {
+            return Ok(());
+        };
+        let error = Error::control(ErrorKind::Interrupted, failure.cause.clone());
+        self.fail(account, failure).await?;
+        Err(error.object(self.transfer.as_str()))
+    }
+
+    /// What it began from; one that was planned before that was noted begins now.
+    async fn base(
+        &self,
+        account: &Account,
+        submission: &Submission,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Result<Base> {
+        if let Some(base) = &submission.base {
+            return Ok(base.clone());
+        }
+        let base = Base {
+            since: now,
+            bytes,
+            far: 0,
+        };
+        let step = SubmissionStep::Base(base.clone());
+        let noted = self.step(account, step).await?.base;
+        Ok(noted.unwrap_or(base))
     }
 
     /// An attempt fails in one of its branches: whoever waits is told by [`watch`].

@@ -10,8 +10,8 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_state::control::{
-    DataplaneChange, DataplaneRow, DataplaneStatus, NewDataplane, Submission, SubmissionChange,
-    SubmissionStep,
+    Base, DataplaneChange, DataplaneRow, DataplaneStatus, NewDataplane, Submission,
+    SubmissionChange, SubmissionStep, check_open,
 };
 use skyhaul_state::{Phase, Submitted, TransferChange, TransferRow, TransferStatus};
 use skyhaul_stores::Access;
@@ -48,6 +48,8 @@ pub async fn plan(
     now: Timestamp,
 ) -> Result<Planned> {
     let transfer = &attempt.transfer;
+    // After its submission, which whoever closes a deployment looks for after saying so: one of the two sees the other.
+    check_open(&*account.control).await?;
     let begin = SubmissionChange::Begin(attempt.attempt);
     account.control.change_submission(transfer, &begin).await?;
     let submission = attempt.live(account).await?;
@@ -89,6 +91,10 @@ pub async fn plan(
         };
         account.state.change(transfer, row.revision, change).await?;
     }
+    if submission.base.is_none() {
+        let base = base(account, &row, now).await?;
+        attempt.step(account, SubmissionStep::Base(base)).await?;
+    }
     let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
     let itself = drive::copies_by_itself(&row.spec, &*source, &*destination);
     let survey = !itself && order.fleet.alone && !surveyed;
@@ -102,6 +108,21 @@ pub async fn plan(
         machines,
         survey,
         ended: false,
+    })
+}
+
+/// What an attempt begins from: what it takes counts from here.
+async fn base(account: &Account, row: &TransferRow, now: Timestamp) -> Result<Base> {
+    let source = region_of(account, &row.spec.source).await?;
+    let mut far = BTreeSet::new();
+    for destination in &row.spec.destinations {
+        far.insert(region_of(account, destination).await?);
+    }
+    far.remove(&source);
+    Ok(Base {
+        since: now,
+        bytes: account.state.progress(&row.id).await?.done.bytes,
+        far: far.len() as u32,
     })
 }
 

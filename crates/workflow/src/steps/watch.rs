@@ -12,9 +12,7 @@ use serde::Serialize;
 use skyhaul_model::machine::IntentId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::GatewayRow;
-use skyhaul_state::control::{
-    Base, DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep,
-};
+use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep};
 
 use super::{Attempt, failure, wished};
 use crate::account::Account;
@@ -146,25 +144,15 @@ async fn answer(
         Some(id) => account.control.dataplane(id).await?,
         None => None,
     };
+    let bytes = progress.done.bytes;
+    let base = attempt.base(account, submission, bytes, now).await?;
+    let order = Order::parse(&submission.order)?;
+    if let Some(failure) = ceiling::reached(&order, dataplane.as_ref(), (&base, bytes), now) {
+        return Ok(Answer::Failed(failure));
+    }
     let Some(dataplane) = dataplane else {
         return Ok(Answer::Beat);
     };
-    let now_base = Base {
-        since: now,
-        bytes: progress.done.bytes,
-    };
-    let base = if let Some(base) = &submission.base {
-        base
-    } else {
-        let first = SubmissionStep::Base(now_base.clone());
-        attempt.step(account, first).await?;
-        &now_base
-    };
-    let order = Order::parse(&submission.order)?;
-    let taken = (base, progress.done.bytes);
-    if let Some(failure) = ceiling::reached(&order, &dataplane, taken, now) {
-        return Ok(Answer::Failed(failure));
-    }
     let rows = account.state.gateways(transfer).await?;
     let signs = signs(submission, &rows, now);
     let lost = lost(&dataplane, &signs, now);

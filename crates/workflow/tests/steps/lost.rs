@@ -1,6 +1,7 @@
 //! Gateways that show no sign of life are replaced, and no others.
 
 use skyhaul_engine::StepEnd;
+use skyhaul_model::ErrorKind;
 use skyhaul_state::control::Failure;
 use skyhaul_state::{GatewayRow, Phase, TransferStatus};
 use skyhaul_tests::oracle::ObjectSpec;
@@ -112,6 +113,39 @@ async fn an_attempt_ends_at_its_ceiling_and_is_not_over_for_good() {
     };
     assert_eq!(failure.name, failure::CEILING);
     assert!(failure.cause.contains("may take 1"), "{}", failure.cause);
+    world.done(async || world.settle().await).await;
+    let row = world.row().await;
+    assert_eq!(
+        (row.status, row.phase),
+        (TransferStatus::Failed, Phase::Copy)
+    );
+    world.assert_gone().await;
+}
+
+#[tokio::test]
+async fn a_step_without_a_machine_ends_at_the_ceiling_too() {
+    let fleet = FleetOrder {
+        ceiling: Ceiling {
+            hours: 1,
+            ..Ceiling::default()
+        },
+        ..FleetOrder::default()
+    };
+    let world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], fleet).await;
+    world.plan().await.unwrap();
+    let within = || world.attempt.within_ceiling(&world.account, world.now());
+    within().await.unwrap();
+    world.pass(59);
+    // Planned again, it counts from where it began.
+    world.plan().await.unwrap();
+    within().await.unwrap();
+    world.pass(1);
+    for _ in 0..2 {
+        let refused = within().await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Interrupted);
+    }
+    let failure = world.submission().await.failure.unwrap();
+    assert_eq!(failure.name, failure::CEILING);
     world.done(async || world.settle().await).await;
     let row = world.row().await;
     assert_eq!(
