@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skyhaul_model::{Error, ErrorKind, HolderId, Result};
-use skyhaul_state::control::Stage;
+use skyhaul_state::control::{Stage, check_open};
 use skyhaul_workflow::Deployed;
 use skyhaul_workflow::steps::{self, Attempt};
 use skyhaul_workflow::triggers::{LEASE, Worker, carried_for, happened};
@@ -68,6 +68,9 @@ pub(crate) async fn triggered(
     until: Instant,
 ) -> Result<Value> {
     let deployed = services.deployed()?;
+    // Told again, it happens in a deployment that is there again.
+    let open = check_open(&*deployed.control).await;
+    open.map_err(|error| error.retryable(true))?;
     if payload.get("Records").is_some() {
         return batch(services, &deployed, payload, until).await;
     }

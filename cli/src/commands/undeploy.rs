@@ -1,7 +1,7 @@
 //! `skyhaul undeploy`.
 
 use skyhaul_model::{ErrorKind, Result};
-use skyhaul_stack::Undeploy;
+use skyhaul_stack::{CLOSED, Undeploy};
 
 use super::deployment;
 use crate::args::UndeployArgs;
@@ -31,9 +31,7 @@ pub(crate) async fn run(context: &Context, args: &UndeployArgs) -> Result<u8> {
         .unless_cancelled(Box::pin(undeploy.run(&mut told)))
         .await
         .map_err(|error| match error.kind {
-            ErrorKind::Interrupted => error.hint(
-                "nothing begins in the deployment until `skyhaul deploy`; or run it again to go on",
-            ),
+            ErrorKind::Interrupted => error.hint(CLOSED),
             _ => error,
         })?;
     Ok(exit::DONE)

@@ -19,4 +19,4 @@ pub use launches::{Launches, going_on};
 pub use outputs::{Outputs, Place};
 pub use said::said;
 pub use schedules::{Scheduled, Schedules, Times};
-pub use undeploy::Undeploy;
+pub use undeploy::{CLOSED, Undeploy};

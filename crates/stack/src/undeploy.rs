@@ -24,6 +24,9 @@ use crate::{Outputs, Place, region};
 /// Transfers that a refusal names.
 const NAMED: usize = 5;
 
+/// What is true of a deployment that was not wholly removed.
+pub const CLOSED: &str = "nothing begins in the deployment until `skyhaul deploy`; run undeploy again to go on with its removal";
+
 /// Outputs that say what stays in the account: rows, manifests and the key that they are encrypted with.
 const STAYS: [&str; 4] = ["StateTable", "ControlTable", "StagingBucket", "KeyArn"];
 
@@ -43,28 +46,34 @@ impl Undeploy {
         let deployed = outputs.deployed()?;
         // Refused at once where it is used; from here on nothing begins, whoever or whatever asks for it.
         idle(&deployed).await?;
-        let was_closing = deployed.control.is_closing().await?;
         deployed.control.set_closing(true).await?;
-        if let Err(error) = self.empty_of_machines(&outputs, &deployed, told).await {
-            // Nothing has been removed, unless another run has begun to.
-            if !was_closing {
-                let _ = deployed.control.set_closing(false).await;
-            }
-            return Err(error);
+        let removed = self.remove(&outputs, &deployed, told).await;
+        if removed.is_err() {
+            told(CLOSED.to_owned());
         }
+        removed
+    }
+
+    async fn remove(
+        &self,
+        outputs: &Outputs,
+        deployed: &Deployed,
+        told: &mut (dyn FnMut(String) + Send),
+    ) -> Result<()> {
+        self.empty_of_machines(outputs, deployed, told).await?;
         let regions = deployed.control.regions().await?;
         for region in regions.keys() {
-            self.empty_of_machines(&outputs, &deployed, told).await?;
+            self.empty_of_machines(outputs, deployed, told).await?;
             self.region(region, told).await?;
             // Last, so that it is found again if this ends before.
             deployed.control.set_region(region, None).await?;
         }
-        self.empty_of_machines(&outputs, &deployed, told).await?;
+        self.empty_of_machines(outputs, deployed, told).await?;
         // Before the last that can be asked for it is gone.
         for name in STAYS {
             told(format!("stays: {}", outputs.get(name)?));
         }
-        self.stack(&outputs, None, &self.place.stack, told).await
+        self.stack(outputs, None, &self.place.stack, told).await
     }
 
     /// Ends all machines, and sees that there is none: neither in the rows nor in the account. Refused while transfers

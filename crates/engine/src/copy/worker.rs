@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::GroupRow;
@@ -118,9 +117,8 @@ struct First {
     next: Option<Instant>,
 }
 
-/// Between two looks at an empty shard: so long at least, and so many times as long as a look took, which reads all
-/// that others have claimed since.
-const FIRST_AGAIN: (Duration, u32) = (Duration::from_secs(1), 20);
+/// Between two looks at an empty shard: so many times as long as a look took, which reads all that others have claimed.
+const FIRST_AGAIN: u32 = 10;
 
 impl Shards {
     /// Holders begin in different ones, so that they do not race for the same groups.
@@ -164,28 +162,26 @@ impl Shards {
         Ok(None)
     }
 
-    /// Claims one of those that come first: of what was found since, or also of what was given back.
-    async fn claim_first(
-        &mut self,
-        engine: &Engine,
-        from_cursor: bool,
-    ) -> Result<Option<GroupRow>> {
+    /// Claims one of those that come first: of what was found since, then of what was given back. While there are
+    /// others, it is not looked at each time.
+    async fn claim_first(&mut self, engine: &Engine, others: bool) -> Result<Option<GroupRow>> {
         let Some(first) = &mut self.first else {
             return Ok(None);
         };
         let began = Instant::now();
-        if from_cursor && first.next.is_some_and(|next| began < next) {
+        if others && first.next.is_some_and(|next| began < next) {
             return Ok(None);
         }
-        let after = first.cursor.filter(|_| from_cursor);
         let (state, id, holder) = (&engine.state, &engine.id, &engine.holder);
-        let claimed = state.claim(id, first.shard, holder, after).await?;
+        let mut claimed = state.claim(id, first.shard, holder, first.cursor).await?;
+        if claimed.is_none() && first.cursor.is_some() {
+            claimed = state.claim(id, first.shard, holder, None).await?;
+        }
         if let Some(row) = &claimed {
             first.cursor = Some(row.sequence);
             first.next = None;
         } else {
-            let (least, times) = FIRST_AGAIN;
-            first.next = Some(Instant::now() + least.max(began.elapsed() * times));
+            first.next = Some(Instant::now() + began.elapsed() * FIRST_AGAIN);
         }
         Ok(claimed)
     }

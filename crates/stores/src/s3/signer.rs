@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -80,7 +81,7 @@ impl Signer {
 
     /// What to sign with. While it is good, and is to be renewed, one request does that and the others go on.
     async fn identity(&self) -> Result<Identity, BoxError> {
-        let good = {
+        {
             let mut cached = self.cached.lock().await;
             match &mut *cached {
                 Some(kept) if kept.is_good_for(MARGIN) => return Ok(kept.identity.clone()),
@@ -89,25 +90,33 @@ impl Signer {
                         return Ok(kept.identity.clone());
                     }
                     kept.tried = Some(Instant::now());
-                    kept.identity.clone()
                 }
                 // All wait for one.
                 none => {
                     let credentials = self.provider.provide_credentials().await?;
-                    return Ok(Kept::put(none, credentials));
+                    return Ok(none.insert(Kept::new(credentials, None)).identity.clone());
                 }
             }
-        };
+        }
         let provided = tokio::time::timeout(PATIENCE, self.provider.provide_credentials()).await;
-        let why: BoxError = match provided {
+        let mut cached = self.cached.lock().await;
+        let why = match provided {
             Ok(Ok(credentials)) => {
-                return Ok(Kept::put(&mut *self.cached.lock().await, credentials));
+                // What is given may be as old as before.
+                let kept = Kept::new(credentials, Some(Instant::now()));
+                return Ok(cached.insert(kept).identity.clone());
             }
-            Ok(Err(error)) => error.into(),
-            Err(late) => late.into(),
+            Ok(Err(error)) => error,
+            Err(_) => CredentialsError::provider_timed_out(PATIENCE),
         };
-        tracing::warn!("credentials are not renewed yet: {why}");
-        Ok(good)
+        match &*cached {
+            Some(kept) if kept.is_good_for(Duration::ZERO) => {
+                tracing::warn!("credentials are not renewed yet: {why}");
+                Ok(kept.identity.clone())
+            }
+            // They have expired meanwhile.
+            _ => Err(why.into()),
+        }
     }
 }
 
@@ -121,15 +130,12 @@ struct Kept {
 }
 
 impl Kept {
-    fn put(cached: &mut Option<Self>, credentials: Credentials) -> Identity {
-        let expiry = credentials.expiry();
-        let identity = Identity::from(credentials);
-        *cached = Some(Self {
-            identity: identity.clone(),
-            expiry,
-            tried: None,
-        });
-        identity
+    fn new(credentials: Credentials, tried: Option<Instant>) -> Self {
+        Self {
+            expiry: credentials.expiry(),
+            identity: Identity::from(credentials),
+            tried,
+        }
     }
 
     fn is_good_for(&self, time: Duration) -> bool {
@@ -143,7 +149,6 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use aws_credential_types::provider::error::CredentialsError;
     use aws_credential_types::provider::future;
 
     use super::*;

@@ -49,7 +49,7 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
     order.check()?;
     let id = &order.dataplane;
     if account.control.dataplane(id).await?.is_some() {
-        return Ok(());
+        return still_open(account, id).await;
     }
     check_open(&*account.control).await?;
     let (source, destinations) = (&order.source, &order.destinations);
@@ -64,22 +64,24 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
         created: now,
     };
     let made = account.control.create(&new).await;
-    if let Err(closing) = check_open(&*account.control).await {
-        // Said meanwhile: whoever said so has looked for rows before this one was there, perhaps.
-        account
-            .control
-            .change(id, &DataplaneChange::EndIdle)
-            .await?;
-        return Err(closing);
-    }
     match made {
         // Another run of this was quicker, and saw more or less room.
         Err(error) if error.kind == ErrorKind::Invalid => {
             let made = account.control.dataplane(id).await?;
-            made.map(drop).ok_or(error)
+            made.map(drop).ok_or(error)?;
         }
-        made => made.map(drop),
+        made => drop(made?),
     }
+    still_open(account, id).await
+}
+
+/// Ends what was made for a deployment of which it was said meanwhile that it is being removed: whoever said so has
+/// looked for rows before this one was there, perhaps.
+async fn still_open(account: &Account, id: &DataplaneId) -> Result<()> {
+    if account.control.is_closing().await? {
+        give_up(account, id).await?;
+    }
+    check_open(&*account.control).await
 }
 
 /// One pass: launches what is missing. `More` while some are not there: call again after some seconds.

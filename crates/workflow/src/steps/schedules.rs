@@ -64,6 +64,9 @@ pub async fn fire(deployed: &Deployed, name: &str, at: Timestamp) -> Result<Fire
 /// Begins what waits for runs that have ended. One schedule that cannot be looked at keeps no other from it.
 pub async fn queued(deployed: &Deployed, now: Timestamp) -> Result<(Vec<TransferId>, Vec<Error>)> {
     let (mut begun, mut problems) = (Vec::new(), Vec::new());
+    if deployed.control.is_closing().await? {
+        return Ok((begun, problems));
+    }
     for row in deployed.control.schedules().await? {
         match next(deployed, &row, now).await {
             Ok(run) => begun.extend(run),

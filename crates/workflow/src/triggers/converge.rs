@@ -84,7 +84,7 @@ impl Worker<'_> {
         });
         if row.transfers.contains_key(&(destination as u32)) {
             let (source, there) = (source.as_ref(), there.as_ref());
-            let carries = self.carries(row, destination, source, there).await?;
+            let carries = self.carries(open, row, destination, source, there).await?;
             // What it made was noted, or it is to be begun once more: in the next look.
             return Ok(if carries {
                 Looked::Carried

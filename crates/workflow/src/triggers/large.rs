@@ -22,10 +22,11 @@ pub fn carried_for(submission: &Submission) -> Option<RuleKey> {
 }
 
 impl Worker<'_> {
-    /// Whether a transfer goes on that copies the key to a destination. One that has ended is forgotten, and what it
+    /// Whether a transfer goes on that copies the key to a destination, or failed and is not begun again. One that has ended is forgotten, and what it
     /// made is noted.
     pub(super) async fn carries(
         &self,
+        open: &Open<'_>,
         row: &mut DirtyKey,
         destination: usize,
         source: Option<&ObjectInfo>,
@@ -42,8 +43,14 @@ impl Worker<'_> {
         }
         let done = self.deployed.state.transfer(&carried.transfer).await;
         let done = done.is_ok_and(|row| row.status == TransferStatus::Succeeded);
+        let is_same = |source: &&ObjectInfo| source.pin.etag.as_ref() == Some(&carried.source);
+        let source = source.filter(is_same);
+        if source.is_some() && !done && !open.again {
+            let transfer = &carried.transfer;
+            tracing::warn!(key = row.of.key, %transfer, "the transfer of a large object failed");
+            return Ok(true);
+        }
         if let (true, Some(source), Some(there)) = (done, source, there)
-            && source.pin.etag.as_ref() == Some(&carried.source)
             && source.size == there.size
             && there.mtime >= source.mtime
         {

@@ -55,6 +55,8 @@ struct Open<'a> {
     source: Arc<dyn Store>,
     destinations: Vec<Arc<dyn Store>>,
     filters: Filters,
+    /// Whether a large object whose transfer failed is copied once more.
+    again: bool,
 }
 
 impl Worker<'_> {
@@ -80,13 +82,14 @@ impl Worker<'_> {
             };
             let marked = self.deployed.control.change_dirty(&of, &mark).await?;
             if marked.is_dirty() {
-                self.converge(&rules, rule, &of, now, until).await?;
+                self.converge((&rules, rule, true), &of, now, until).await?;
             }
         }
         Ok(())
     }
 
-    /// A transfer that copies a large object has ended: its key is looked at again.
+    /// A transfer that copies a large object has ended: its key is looked at again. If it failed, the object is copied
+    /// once more when it has changed since, or at its next event: what fails for good is not begun without end.
     pub async fn carried(&self, of: &RuleKey, now: Timestamp, until: Instant) -> Result<()> {
         let rules = self.deployed.control.rules().await?;
         let rule = rules.iter().find(|rule| rule.name == of.rule);
@@ -95,13 +98,12 @@ impl Worker<'_> {
         };
         let mark = DirtyChange::Mark { sequencer: None };
         self.deployed.control.change_dirty(of, &mark).await?;
-        self.converge(&rules, rule, of, now, until).await
+        self.converge((&rules, rule, false), of, now, until).await
     }
 
     async fn open<'b>(
         &self,
-        rules: &'b [Rule],
-        rule: &'b Rule,
+        (rules, rule, again): (&'b [Rule], &'b Rule, bool),
         now: Timestamp,
     ) -> Result<Open<'b>> {
         let open = async |endpoint: &Endpoint, side: Side| {
@@ -120,19 +122,19 @@ impl Worker<'_> {
             source: open(&rule.source, Side::Source).await?,
             destinations,
             filters: Filters::compile(&rule.filters, now)?,
+            again,
         })
     }
 
     /// Works on a key until its destinations are like its source, or another has.
     async fn converge(
         &self,
-        rules: &[Rule],
-        rule: &Rule,
+        which: (&[Rule], &Rule, bool),
         of: &RuleKey,
         now: Timestamp,
         until: Instant,
     ) -> Result<()> {
-        let open = self.open(rules, rule, now).await?;
+        let open = self.open(which, now).await?;
         loop {
             let Some(row) = self.take(of, until).await? else {
                 return Ok(());

@@ -3,6 +3,7 @@
 //! arrives or the attempt ends with its cause, and nothing is left.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
+mod closing;
 mod deployed;
 mod ends;
 mod lost;

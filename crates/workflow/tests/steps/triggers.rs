@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_model::filter::FilterSpec;
-use skyhaul_model::{HolderId, Result};
+use skyhaul_model::{HolderId, Result, TransferId};
 use skyhaul_state::SqliteState;
 use skyhaul_state::control::{ControlState, MemoryControl, Rule, RuleKey, Stage, SubmissionChange};
 use skyhaul_stores::open::Ambient;
@@ -54,6 +54,21 @@ fn between(back: bool, test: impl AsyncFnOnce(&Mirror)) {
 }
 
 impl Mirror {
+    /// The transfer of a large object ends, and has not copied it; that is told of.
+    async fn fails(&self, transfer: &TransferId, of: &RuleKey) {
+        let over = SubmissionChange::Over(1);
+        let ended = self.control.change_submission(transfer, &over).await;
+        assert_eq!(ended.unwrap().stage, Stage::Over);
+        let worker = Worker {
+            deployed: &self.deployed,
+            opens: &self.keys,
+            holder: HolderId::generate(),
+            lease: SignedDuration::from_millis(10),
+        };
+        let until = Instant::now() + Duration::from_secs(50);
+        worker.carried(of, at(0), until).await.unwrap();
+    }
+
     async fn new(proxies: [FaultProxy; 2], back: bool) -> Self {
         let servers = servers::servers();
         let one = Bucket::create(&servers.src, "trigger-one");
@@ -275,22 +290,36 @@ fn what_is_too_large_is_copied_by_a_transfer_and_looked_at_when_that_has_ended()
             .await
             .unwrap();
         assert_eq!(mirror.control.live().await.unwrap(), live);
-        let over = SubmissionChange::Over(1);
-        let ended = mirror
-            .control
-            .change_submission(&live[0], &over)
-            .await
-            .unwrap();
-        assert_eq!(ended.stage, Stage::Over);
-        let worker = Worker {
-            deployed: &mirror.deployed,
-            opens: &mirror.keys,
-            holder: HolderId::generate(),
-            lease: SignedDuration::from_millis(10),
-        };
-        let until = Instant::now() + Duration::from_secs(50);
-        worker.carried(&of, at(0), until).await.unwrap();
+        mirror.fails(&live[0], &of).await;
         assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
         assert!(mirror.control.live().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+fn what_is_too_large_and_fails_is_begun_again_by_its_next_event_and_not_by_itself() {
+    between(false, async |mirror| {
+        let key = name(0);
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, LARGE + 1)]);
+        let of = RuleKey {
+            rule: "there".to_owned(),
+            key: key.clone(),
+        };
+        let mut before = Vec::new();
+        for number in 1..=2 {
+            let event = event(&mirror.one, &key, Some(number));
+            mirror.happened(&event).await.unwrap();
+            let live = mirror.control.live().await.unwrap();
+            assert!(live.len() == 1 && live != before);
+            for _ in 0..2 {
+                mirror.fails(&live[0], &of).await;
+                assert!(mirror.control.live().await.unwrap().is_empty());
+            }
+            before = live;
+        }
+        // It counts as not done: what is there later is copied.
+        mirror.one.put(&[ObjectSpec::new(&*key, 2, 10)]);
+        mirror.fails(&before[0], &of).await;
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
     });
 }

@@ -33,7 +33,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 /// The one region.
-const HERE: &str = "here";
+pub(crate) const HERE: &str = "here";
 
 /// Passes after which a step must have come to its end.
 const PASSES: usize = 60;
