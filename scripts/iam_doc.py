@@ -109,6 +109,16 @@ WHY = {
         "kms:Decrypt": "reading rows and segments",
         "kms:GenerateDataKey": "writing rows",
     },
+    "JoinPolicy": {
+        "dynamodb:GetItem": "the transfer; the dataplane; what this machine is to do",
+        "dynamodb:Query": "groups to claim",
+        "dynamodb:PutItem": "what was listed, uploads, signs of life; what it says of itself",
+        "dynamodb:UpdateItem": "leases and counters; what it says of itself",
+        "dynamodb:DeleteItem": "what it gives back",
+        "dynamodb:ConditionCheckItem": "that its lease holds",
+        "s3:GetObject": "manifests",
+        "s3:PutObject": "manifests, receipts and outcomes",
+    },
     "OperatePolicy": {
         "dynamodb:GetItem": "one dataplane, or what uses it",
         "dynamodb:PutItem": "ending one; pausing what uses it",

@@ -16,7 +16,7 @@ use skyhaul_stack::{StateMachine, Tasks};
 use skyhaul_state::control::{ControlState, DataplaneRow, MemberRow};
 use skyhaul_state::{DynamoDbControl, DynamoDbState, TransferState};
 use skyhaul_stores::open::{Ambient, Kept};
-use skyhaul_workflow::machines::Regions;
+use skyhaul_workflow::machines::{GUEST, Guests, Regions};
 use skyhaul_workflow::{Account, Deployed, staging};
 
 use crate::boot;
@@ -121,6 +121,8 @@ impl Services {
             let known = region.ec2.subnets.keys().cloned().collect();
             zones.insert(name.clone(), known);
         }
+        let guests = Guests::new(Arc::clone(&self.control));
+        regions.0.insert(GUEST.to_owned(), Arc::new(guests));
         let ports: BTreeSet<u16> = deployed.values().map(|region| region.ec2.port).collect();
         if ports.len() > 1 {
             let message = "gateways listen on another port in each region";
@@ -151,6 +153,7 @@ impl Services {
             boot: Box::new(boot),
             vault: Arc::new(Kms::new(aws_sdk_kms::Client::new(&self.config), key)),
             waiting: Arc::new(Tasks::new(&self.config)),
+            is_guest: false,
             limits: limits(),
         })
     }

@@ -2,6 +2,7 @@
 //! assigned to until it is dismissed. A machine that is kept works for one transfer after the other.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Post {
     pub machine: String,
     /// What it was launched for.
     pub intent: IntentId,
+    /// Where it is, if its provider cannot be asked.
+    pub address: Option<IpAddr>,
 }
 
 /// Runs a machine as its boot says, until it is told to end, or the control plane has lost it.
@@ -45,6 +48,7 @@ pub async fn boot(boot: Boot, orders: Orders) -> Result<()> {
         control: places::control(&boot.control).await,
         machine: boot.machine,
         intent: boot.intent,
+        address: None,
     };
     host(&post, &orders, run::run).await
 }
@@ -92,7 +96,10 @@ where
     F: Future<Output = Result<()>> + Send + 'static,
     W: Fn(Config, Orders) -> F,
 {
-    let row = Enrolment::new(&*post.machine, post.intent.clone(), key.public());
+    let row = Enrolment {
+        address: post.address,
+        ..Enrolment::new(&*post.machine, post.intent.clone(), key.public())
+    };
     let (mut reached, mut beaten) = (Instant::now(), None);
     let (mut enrolled, mut beat) = (false, 0);
     loop {

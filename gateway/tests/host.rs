@@ -58,6 +58,7 @@ impl Machine {
             control: Arc::clone(&control) as Arc<dyn ControlState>,
             machine: MACHINE.to_owned(),
             intent: intent.clone(),
+            address: None,
         };
         let (orders, journal) = (Orders::default(), Journal::default());
         let ends = Arc::new(Mutex::new(None));

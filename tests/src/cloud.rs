@@ -17,6 +17,9 @@ use crate::cli::{self, Cli, Finished};
 use crate::oracle::Bucket;
 use crate::servers::Endpoint;
 
+/// Where machines see this one (`scripts/cloud.py`).
+pub const OUTSIDE: &str = "10.117.15.253";
+
 /// The deployment's name.
 pub const STACK: &str = "haul";
 

@@ -57,7 +57,7 @@ pub(crate) use report::ReportArgs;
 pub(crate) use resume::ResumeArgs;
 pub(crate) use schedule::{ScheduleArgs, ScheduleCommand};
 pub(crate) use ssh::SshArgs;
-pub(crate) use stack::{NamedArgs, StackArgs, SubmitArgs, SubmittedArgs};
+pub(crate) use stack::{GuestArgs, NamedArgs, StackArgs, SubmitArgs, SubmittedArgs};
 pub(crate) use status::StatusArgs;
 pub(crate) use sync::SyncArgs;
 pub(crate) use top::TopArgs;

@@ -3,7 +3,7 @@
 use clap::Args;
 use skyhaul_model::TransferId;
 
-use super::{SpeedArgs, StackArgs, ToReportArgs, YesArgs};
+use super::{GuestArgs, SpeedArgs, StackArgs, ToReportArgs, YesArgs};
 
 /// Go on with an interrupted transfer
 #[derive(Debug, Clone, Args)]
@@ -17,6 +17,8 @@ pub(crate) struct ResumeArgs {
     pub(crate) speed: SpeedArgs,
     #[command(flatten)]
     pub(crate) place: StackArgs,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
     #[command(flatten)]
     pub(crate) report: ToReportArgs,
 }

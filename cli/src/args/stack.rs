@@ -1,5 +1,7 @@
 //! A deployment instead of this machine.
 
+use std::net::IpAddr;
+
 use clap::Args;
 use skyhaul_model::TransferId;
 use skyhaul_model::machine::{DataplaneId, Market};
@@ -76,6 +78,20 @@ pub(crate) struct SubmitArgs {
     /// Stop at about so many dollars for machines and traffic; `resume` goes on [default: 1000]
     #[arg(long, value_name = "USD", value_parser = clap::value_parser!(u32).range(1..))]
     max_cost: Option<u32>,
+    #[command(flatten)]
+    pub(crate) guest: GuestArgs,
+}
+
+/// How this machine joins a transfer whose source is on it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Deployment")]
+pub(crate) struct GuestArgs {
+    /// What address the deployment sees of this machine, for a local source [default: it is asked for]
+    #[arg(long, value_name = "IP")]
+    pub(crate) address: Option<IpAddr>,
+    /// Join although the transfer was submitted on another machine: this one has the same files
+    #[arg(long)]
+    pub(crate) same_files: bool,
 }
 
 /// Minutes that machines are kept which are to be used again, where none are said.
@@ -136,6 +152,8 @@ impl SubmitArgs {
             (self.reuse_gateways, "--reuse-gateways"),
             (self.max_hours.is_some(), "--max-hours"),
             (self.max_cost.is_some(), "--max-cost"),
+            (self.guest.address.is_some(), "--address"),
+            (self.guest.same_files, "--same-files"),
             (
                 self.autoshutdown_minutes.is_some(),
                 "--autoshutdown-minutes",

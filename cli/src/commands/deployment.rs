@@ -9,9 +9,12 @@ use skyhaul_state::TransferStatus;
 use skyhaul_state::control::{Submission, Wish};
 use skyhaul_workflow::deployed::Standing;
 use skyhaul_workflow::inspect::arrival::{Arrival, Part};
+use skyhaul_workflow::order::Here;
 use skyhaul_workflow::{CopyRequest, Deployed, Event, Events, Order};
+use tokio_util::sync::CancellationToken;
 
-use crate::args::{HowArgs, StackArgs, SubmittedArgs, WaitArgs};
+use super::guest::{self, Joins};
+use crate::args::{HowArgs, ResumeArgs, StackArgs, SubmittedArgs, WaitArgs};
 use crate::config::{Config, Name};
 use crate::context::Context;
 use crate::exit;
@@ -49,7 +52,12 @@ pub(super) fn owner() -> String {
 }
 
 /// The order of a request, and with what machines it is carried out.
-pub(super) fn order(how: &HowArgs, config: &Config, request: CopyRequest) -> Result<Order> {
+pub(super) fn order(
+    how: &HowArgs,
+    config: &Config,
+    request: CopyRequest,
+    here: Option<Here>,
+) -> Result<Order> {
     if request.delete.is_some() && !config.switch(Name::Autoconfirm) {
         return Err(Error::invalid("a deployment cannot ask before it deletes")
             .hint("-y says yes beforehand; --dry-run shows what would be deleted"));
@@ -64,6 +72,7 @@ pub(super) fn order(how: &HowArgs, config: &Config, request: CopyRequest) -> Res
     Ok(Order {
         request,
         fleet: how.submit.fleet(base),
+        here,
     })
 }
 
@@ -73,9 +82,11 @@ pub(super) async fn request(
     how: &HowArgs,
     config: &Config,
     place: &Place,
-    request: CopyRequest,
+    mut request: CopyRequest,
 ) -> Result<u8> {
-    let order = order(how, config, request)?;
+    let here = guest::source(context, &mut request, how.submit.detach).await?;
+    let order = order(how, config, request, here)?;
+    let joins = guest::joins(context, config, &order, &how.submit.guest).await?;
     let id = how.submit.id.clone().unwrap_or_else(TransferId::generate);
     let new = Submission::new(id, order.text()?, owner(), Timestamp::now())?;
     let deployed = open(context, place).await?;
@@ -84,13 +95,32 @@ pub(super) async fn request(
         context.screen.event(&deployed.submitted(&kept));
         return Ok(exit::DONE);
     }
-    follow(context, &deployed, &kept).await
+    go_on(context, &deployed, &kept, joins.as_ref()).await
 }
 
-async fn follow(context: &Context, deployed: &Deployed, submission: &Submission) -> Result<u8> {
+/// Follows an attempt, and joins it if this machine has its source.
+async fn go_on(
+    context: &Context,
+    deployed: &Deployed,
+    submission: &Submission,
+    joins: Option<&Joins>,
+) -> Result<u8> {
+    match joins {
+        Some(joins) => Box::pin(guest::join(context, deployed, submission, joins)).await,
+        None => follow(context, deployed, submission, &context.cancel).await,
+    }
+}
+
+/// Follows an attempt until it has ended, or until `end`.
+pub(super) async fn follow(
+    context: &Context,
+    deployed: &Deployed,
+    submission: &Submission,
+    end: &CancellationToken,
+) -> Result<u8> {
     let screen = context.screen.clone();
     let mut events: Events = Box::new(move |event| screen.event(&event));
-    let followed = deployed.follow(submission, EVERY, &mut events, &context.cancel);
+    let followed = deployed.follow(submission, EVERY, &mut events, end);
     let summary = followed.await?;
     let code = exit::of_summary(&summary);
     context.screen.summary(&summary, code);
@@ -100,16 +130,20 @@ async fn follow(context: &Context, deployed: &Deployed, submission: &Submission)
 /// Goes on with a transfer.
 pub(super) async fn resume(
     context: &Context,
+    config: &Config,
     place: &Place,
-    id: Option<&TransferId>,
+    args: &ResumeArgs,
 ) -> Result<u8> {
-    let Some(id) = id else {
+    let Some(id) = &args.id else {
         return Err(Error::invalid("which transfer of the deployment goes on?")
             .hint("`skyhaul status --stack NAME` lists them"));
     };
     let deployed = open(context, place).await?;
+    let standing = context.unless_cancelled(deployed.standing(id)).await?;
+    let order = Order::parse(&standing.submission.order)?;
+    let joins = guest::joins(context, config, &order, &args.guest).await?;
     let begun = context.unless_cancelled(deployed.resume(id)).await?;
-    follow(context, &deployed, &begun).await
+    go_on(context, &deployed, &begun, joins.as_ref()).await
 }
 
 /// Runs `wait`.
@@ -123,7 +157,7 @@ pub(super) async fn wait(context: &Context, args: &WaitArgs) -> Result<u8> {
     let standing = context
         .unless_cancelled(deployed.standing(&args.id))
         .await?;
-    follow(context, &deployed, &standing.submission).await
+    follow(context, &deployed, &standing.submission, &context.cancel).await
 }
 
 /// Waits until a part has arrived; `None` if the attempt ended before it had.
@@ -180,7 +214,7 @@ pub(super) async fn cancel(context: &Context, args: &SubmittedArgs) -> Result<u8
 
 /// Waits until an attempt that is to end has ended; that it did not come to its end is what was wanted.
 async fn until_over(context: &Context, deployed: &Deployed, wished: &Submission) -> Result<u8> {
-    match follow(context, deployed, wished).await {
+    match follow(context, deployed, wished, &context.cancel).await {
         Ok(exit::INTERRUPTED) => Ok(exit::DONE),
         // It had not been planned yet.
         Err(error) if error.kind == ErrorKind::Interrupted && !context.cancel.is_cancelled() => {

@@ -11,6 +11,7 @@ mod deploy;
 mod deployment;
 mod deprovision;
 mod doctor;
+mod guest;
 mod logs;
 mod ls;
 mod report;

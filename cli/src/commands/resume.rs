@@ -15,7 +15,7 @@ pub(crate) async fn run(context: &Context, args: ResumeArgs) -> Result<u8> {
     overrides.extend(args.place.overrides());
     let config = context.config(overrides)?;
     if let Some(place) = config.stack() {
-        return deployment::resume(context, &place, args.id.as_ref()).await;
+        return deployment::resume(context, &config, &place, &args).await;
     }
     let embedded = sliced_driver(&config, &args.speed)?;
     if let Some(id) = &args.id

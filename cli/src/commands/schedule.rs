@@ -89,7 +89,7 @@ async fn add(
         return Err(Error::invalid(message));
     }
     let (config, request) = sync::request(context, args)?;
-    let order = deployment::order(&args.how, &config, request)?;
+    let order = deployment::order(&args.how, &config, request, None)?;
     let new = Schedule::new(name, order.text()?, deployment::owner(), overlap)?;
     let both = Both::open(context, &config).await?;
     // First what it finds when it fires.

@@ -26,7 +26,7 @@ pub(crate) async fn request(
     request: CopyRequest,
 ) -> Result<u8> {
     if let Some(place) = config.stack().filter(|_| !what.dry_run) {
-        return deployment::request(context, how, config, &place, request).await;
+        return Box::pin(deployment::request(context, how, config, &place, request)).await;
     }
     if let Some(flag) = how.submit.needs_stack() {
         let message = format!("{flag} is about a deployment, and none is named");

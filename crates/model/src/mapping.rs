@@ -4,13 +4,16 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result, Side};
 use crate::keymap::{KeyMap, Rename, name};
 use crate::location::{Location, Scheme};
 use crate::spec::Mode;
 
 /// What stands at the source location.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SourceKind {
     /// An object or file of exactly this name. Where a prefix of the same name exists too, this
     /// is the answer without `-r` and [`SourceKind::Folder`] with it.

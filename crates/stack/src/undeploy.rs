@@ -47,6 +47,12 @@ impl Undeploy {
         // Refused at once where it is used; from here on nothing begins, whoever or whatever asks for it.
         idle(&deployed).await?;
         deployed.control.set_closing(true).await?;
+        let rules = deployed.control.rules().await?.len();
+        if rules > 0 {
+            told(format!(
+                "{rules} triggers end: events that wait are lost, and a `sync` makes up for them"
+            ));
+        }
         let removed = self.remove(&outputs, &deployed, told).await;
         if removed.is_err() {
             told(CLOSED.to_owned());

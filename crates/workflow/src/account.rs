@@ -55,6 +55,8 @@ pub struct Account {
     pub vault: Arc<dyn Vault>,
     /// Executions that wait.
     pub waiting: Arc<dyn Waiting>,
+    /// Whether this is the machine that has the source of a transfer, if that is none of the deployment's.
+    pub is_guest: bool,
     /// Bounds of what a step does by itself.
     pub limits: Limits,
 }

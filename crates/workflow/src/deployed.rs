@@ -13,9 +13,10 @@ use skyhaul_state::{Phase, Progress, SegmentStore, TransferRow, TransferState, T
 use skyhaul_stores::open::Opens;
 use tokio_util::sync::CancellationToken;
 
+use crate::records::Records;
 use crate::steps::{Attempt, Executions};
 use crate::summary::{Event, Events, ProgressEvent, Summary};
-use crate::{drive, staging};
+use crate::{delete, drive, staging};
 
 /// See the module documentation.
 #[derive(Debug, Clone)]
@@ -215,6 +216,11 @@ impl Deployed {
             }
             let later = standing.submission.attempt > submission.attempt;
             if later || !standing.is_live() {
+                let counted = self.with_deletions(&standing, numbers).await;
+                let numbers = counted.unwrap_or_else(|error| {
+                    tracing::warn!("what was deleted cannot be counted: {error}");
+                    numbers
+                });
                 return ended(&self.stack, standing, numbers, began);
             }
             tokio::select! {
@@ -226,6 +232,32 @@ impl Deployed {
                 }
             }
         }
+    }
+}
+
+impl Deployed {
+    /// The numbers of a transfer that has ended, with what it deleted.
+    async fn with_deletions(
+        &self,
+        standing: &Standing,
+        numbers: ProgressEvent,
+    ) -> Result<ProgressEvent> {
+        let deletes = |row: &&TransferRow| row.spec.delete.is_some();
+        let Some(row) = standing.row.as_ref().filter(deletes) else {
+            return Ok(numbers);
+        };
+        let segments = self.segments(&row.id).await?;
+        let records = Records {
+            id: &row.id,
+            state: &*self.state,
+            segments: &*segments,
+        };
+        let deletions = delete::deletions(records).await?;
+        Ok(ProgressEvent {
+            deleted: deletions.deleted,
+            failed: numbers.failed + deletions.failed,
+            ..numbers
+        })
     }
 }
 

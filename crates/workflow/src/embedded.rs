@@ -115,7 +115,7 @@ impl Embedded {
     /// Looks at both sides and makes a specification: key mapping, both sides checked, helpful
     /// errors for a prefix without `-r` and for an empty source.
     pub async fn plan(&self, request: CopyRequest) -> Result<TransferSpec> {
-        plan::plan(&Ambient, request, Access::Write).await
+        plan::plan(&Ambient, request, Access::Write, None).await
     }
 
     /// Runs a transfer, or goes on with the unfinished one of the same specification.
@@ -229,7 +229,7 @@ impl Embedded {
     ) -> Result<Comparison> {
         let read_to_compare = request.compare == Compare::Checksum;
         let only_sizes = request.compare == Compare::Size;
-        let mut spec = plan::plan(&Ambient, request, Access::Read).await?;
+        let mut spec = plan::plan(&Ambient, request, Access::Read, None).await?;
         spec.mode = Mode::Sync;
         spec.if_exists = IfExists::Overwrite;
         spec.compare = if only_sizes {

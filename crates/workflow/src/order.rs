@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 use skyhaul_gateway::Compress;
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::machine::{DataplaneId, Market};
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::mapping::SourceKind;
+use skyhaul_model::spec::Endpoint;
+use skyhaul_model::{Error, ErrorKind, Result, Scheme};
 
 use crate::ceiling::Ceiling;
 use crate::request::CopyRequest;
@@ -24,6 +26,19 @@ pub struct Order {
     /// With what machines.
     #[serde(default)]
     pub fleet: FleetOrder,
+    /// What whoever submits saw at the source, if that is on its own machine, which joins ([`crate::guest`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub here: Option<Here>,
+}
+
+/// A source on the machine of whoever submits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Here {
+    /// What the machine calls itself: another one has other files under the same names.
+    pub host: String,
+    /// What was there.
+    pub seen: SourceKind,
 }
 
 /// With what machines a transfer is carried out.
@@ -99,8 +114,30 @@ impl Order {
     /// Refuses what only the machine of who asks could do.
     fn check(&self) -> Result<()> {
         let request = &self.request;
-        for endpoint in std::iter::once(&request.source).chain(&request.destinations) {
+        let is_here = self.here.is_some() && request.source.location.scheme == Scheme::Local;
+        let source = Some(&request.source).filter(|_| !is_here);
+        for endpoint in source.into_iter().chain(&request.destinations) {
             endpoint.check_remote()?;
+        }
+        if is_here && (self.fleet.reuse || self.fleet.dataplane.is_some()) {
+            return Err(Error::invalid(
+                "machines of other transfers know nothing of a source on this machine",
+            )
+            .hint("leave out --reuse-gateways and --dataplane"));
+        }
+        let by_role =
+            |place: &Endpoint| place.connection.role.is_some() || place.connection.secret.is_some();
+        if is_here && request.destinations.iter().any(by_role) {
+            return Err(Error::invalid(
+                "roles and secrets of a deployment are for its machines, and this one lists the destination, too",
+            )
+            .hint("leave out --dst-role-arn and --dst-secret, or copy to a bucket that both reach"));
+        }
+        if is_here && self.fleet.autoshutdown.is_some() {
+            return Err(Error::invalid(
+                "machines that this machine sends to go with their transfer",
+            )
+            .hint("leave out --autoshutdown-minutes"));
         }
         if self.fleet.per_region == 0 || self.fleet.instance_types.is_empty() {
             let message =

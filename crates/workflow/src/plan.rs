@@ -13,13 +13,32 @@ use skyhaul_state::Progress;
 use skyhaul_stores::{Access, ListRequest, Store, several};
 
 use crate::request::CopyRequest;
-use skyhaul_stores::open::{Opens, Use};
+use skyhaul_stores::open::{Ambient, Opens, Use};
 
-/// See [`crate::Embedded::plan`]. `access` is what the destinations must permit.
+/// What is at a source on this machine, whose path is made absolute, and that it can be read: for who plans elsewhere.
+pub async fn here(request: &mut CopyRequest) -> Result<SourceKind> {
+    request.source = absolute(&request.source)?;
+    let source = &request.source;
+    let opened = Ambient.open(source, Side::Source, with(request)).await?;
+    let (kind, _) = look_at_source(&Ambient, request, source).await?;
+    match kind {
+        SourceKind::Absent => {
+            let message = "there is nothing of this name";
+            Err(Error::new(Side::Source, ErrorKind::NotFound, message)
+                .object(source.location.to_string()))
+        }
+        SourceKind::Folder { .. } => opened.check(Access::Read, "").await.map(|()| kind),
+        SourceKind::Object => Ok(kind),
+    }
+}
+
+/// See [`crate::Embedded::plan`]. `access` is what the destinations must permit; `seen` is what is at the source, if
+/// it is on another machine ([`here`]).
 pub(crate) async fn plan(
     opens: &dyn Opens,
     request: CopyRequest,
     access: Access,
+    seen: Option<SourceKind>,
 ) -> Result<TransferSpec> {
     let now = Timestamp::now();
     // Filters are compiled only to refuse bad ones before anything is asked of a store.
@@ -27,7 +46,10 @@ pub(crate) async fn plan(
     First::compile(&request.first)?;
     refuse_several(&request)?;
     let source = absolute(&request.source)?;
-    let (kind, place) = look_at_source(opens, &request, &source).await?;
+    let (kind, place) = match seen {
+        Some(kind) => (kind, None),
+        None => look_at_source(opens, &request, &source).await?,
+    };
     let mut planned = Vec::new();
     for destination in &request.destinations {
         let destination = absolute(destination)?;
@@ -65,9 +87,11 @@ pub(crate) async fn plan(
         ..one.destination
     };
     let destinations: Vec<Endpoint> = planned.into_iter().map(destination).collect();
-    let sides = std::iter::once((&source, Side::Source, Access::Read));
+    let near = Some((&source, Side::Source, Access::Read)).filter(|_| seen.is_none());
     let far = destinations.iter();
-    let sides = sides.chain(far.map(|endpoint| (endpoint, Side::Destination, access)));
+    let sides = near
+        .into_iter()
+        .chain(far.map(|endpoint| (endpoint, Side::Destination, access)));
     for (endpoint, side, access) in sides {
         if endpoint.location.scheme == Scheme::Local {
             opens

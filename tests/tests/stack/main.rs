@@ -5,6 +5,7 @@
 
 mod cost;
 mod faults;
+mod guest;
 mod isolation;
 mod operate;
 mod triggers;

@@ -100,6 +100,7 @@ fn dataplane() -> DataplaneRow {
         transfer: None,
         autoshutdown: None,
         created: Timestamp::UNIX_EPOCH,
+        version: "1".to_owned(),
     };
     DataplaneRow::new(new).unwrap()
 }

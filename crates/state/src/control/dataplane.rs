@@ -53,6 +53,8 @@ pub struct NewDataplane {
     pub autoshutdown: Option<u32>,
     /// When it was asked for.
     pub created: Timestamp,
+    /// Version of the gateways that its machines fetch.
+    pub version: String,
 }
 
 /// How far a dataplane's life is.
@@ -158,6 +160,9 @@ pub struct DataplaneRow {
     pub autoshutdown: Option<u32>,
     /// When it was asked for.
     pub created: Timestamp,
+    /// Version of the gateways that its first machines fetched; empty: of one that did not say.
+    #[serde(default)]
+    pub version: String,
     /// How far its life is.
     pub status: DataplaneStatus,
     /// Transfers that use it. While there is one, nothing of it is ended for idleness.
@@ -260,6 +265,7 @@ impl DataplaneRow {
             made_for: new.transfer,
             autoshutdown: new.autoshutdown,
             created: new.created,
+            version: new.version,
             status: DataplaneStatus::Active,
             idle_since: None,
             ended: None,

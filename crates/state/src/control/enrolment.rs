@@ -7,6 +7,7 @@
 //! nobody else of the same role can have an assignment sealed to another key.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct Enrolment {
     pub intent: IntentId,
     /// What assignments are sealed to; new at each start.
     pub public_key: Bytes,
+    /// Where it is, if its provider cannot be asked: a machine of who submits.
+    #[serde(default)]
+    pub address: Option<IpAddr>,
     /// Raised while it lives.
     pub beat: u64,
     /// What it is to do for each transfer, sealed.
@@ -59,6 +63,7 @@ impl Enrolment {
             machine: machine.into(),
             intent,
             public_key: public_key.into(),
+            address: None,
             beat: 0,
             assignments: BTreeMap::new(),
         }

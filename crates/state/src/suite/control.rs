@@ -89,6 +89,7 @@ pub fn plan(id: DataplaneId, members: &[&str], offers: usize) -> NewDataplane {
         transfer: None,
         autoshutdown: None,
         created: Timestamp::UNIX_EPOCH,
+        version: "1".to_owned(),
     }
 }
 

@@ -15,7 +15,7 @@ use skyhaul_state::control::{
 };
 
 use super::provision::{active, load};
-use super::{Regions, Vault, secrets};
+use super::{GUEST, Regions, Vault, secrets};
 use crate::formation::{Standing, configure};
 
 /// What the machines of a transfer have in common.
@@ -144,13 +144,25 @@ async fn pass(
     Ok(end)
 }
 
-/// Where a member can be reached by all others: inside their network, if that is one.
+/// Where a member can be reached by all others: inside their network, if that is one. A guest with an address of such a
+/// network is in it.
 fn announced(row: &DataplaneRow, member: &MemberRow) -> Option<IpAddr> {
-    let mut regions = row.members.iter().map(|other| &other.plan.region);
-    if regions.all(|region| *region == member.plan.region) {
+    let is_near = |other: &MemberRow| {
+        let is_guest = other.plan.region == GUEST;
+        other.plan.region == member.plan.region
+            || (is_guest && other.private_address.is_some_and(is_private))
+    };
+    if row.members.iter().all(is_near) {
         member.private_address
     } else {
         member.public_address.or(member.private_address)
+    }
+}
+
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_private(),
+        IpAddr::V6(address) => address.is_unique_local(),
     }
 }
 

@@ -9,6 +9,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole};
 
 use super::Regions;
+use super::guests::{self, GUEST};
 use crate::ceiling::MOST_GATEWAYS;
 use crate::order::FleetOrder;
 
@@ -25,6 +26,15 @@ pub async fn members(
 ) -> Result<Vec<MemberPlan>> {
     let mut all = Vec::new();
     for (region, roles) in roles(source, destinations) {
+        if region == GUEST {
+            all.push(MemberPlan {
+                name: name(GUEST, MemberRole::Source, 1)?,
+                region: GUEST.to_owned(),
+                role: MemberRole::Source,
+                offers: vec![guests::offer()],
+            });
+            continue;
+        }
         let compute = regions.of(region)?;
         let (first, room) = room(compute, fleet, region).await?;
         let count = fitting(&room, fleet.per_region, roles.len() as u32)

@@ -4,6 +4,7 @@
 
 mod assign;
 pub mod choose;
+mod guests;
 mod provision;
 mod reap;
 mod secrets;
@@ -16,10 +17,14 @@ use skyhaul_compute::Compute;
 use skyhaul_model::{Error, ErrorKind, Result};
 
 pub use assign::{Assignment, assign, release, working};
+pub use guests::{GUEST, Guests, name as guest_name};
 pub use provision::{Boot, Provisioned, provision, replace};
 pub use reap::{Action, Reaped, Transfers, reap};
 pub use secrets::{Secrets, Vault, secrets};
 pub use teardown::teardown;
+
+/// The version of the gateways that this control plane deploys and works with.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where machines can be had, by the name of the region.
 #[derive(Debug, Clone, Default)]

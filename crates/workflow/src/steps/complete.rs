@@ -3,10 +3,10 @@
 use skyhaul_engine::StepEnd;
 use skyhaul_engine::copy::complete as uploads;
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::Phase;
+use skyhaul_state::{Phase, TransferRow};
 use tokio::time::Instant;
 
-use super::{Attempt, enter, fail};
+use super::{Attempt, elsewhere, enter, fail};
 use crate::account::Account;
 use crate::delete::{self, Verdict};
 
@@ -37,6 +37,11 @@ pub async fn complete(account: &Account, attempt: &Attempt, until: Instant) -> R
                 row = enter(account, &row, Phase::Delete, note).await?;
             }
         }
+    }
+    // What is deleted is looked for at the source before.
+    if elsewhere::is_elsewhere(account, &row) && row.spec.delete.is_some() {
+        let is_done = async |row: &TransferRow| Ok(row.phase > Phase::Delete);
+        return elsewhere::wait(account, attempt, until, is_done).await;
     }
     let mut note = None;
     // A listing that took minutes is old when its deletions begin.

@@ -10,7 +10,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::{DataplaneChange, NewDataplane, check_open};
 
 use crate::account::Account;
-use crate::machines::{Provisioned, choose, provision};
+use crate::machines::{Provisioned, VERSION, choose, provision};
 use crate::order::FleetOrder;
 
 /// Machines that are wanted.
@@ -62,6 +62,7 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
         transfer: None,
         autoshutdown: order.fleet.autoshutdown,
         created: now,
+        version: VERSION.to_owned(),
     };
     let made = account.control.create(&new).await;
     match made {

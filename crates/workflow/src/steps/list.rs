@@ -5,11 +5,11 @@ use skyhaul_engine::StepEnd;
 use skyhaul_engine::copy::leases;
 use skyhaul_engine::copy::worker::{self, Feed};
 use skyhaul_model::Result;
-use skyhaul_state::Phase;
+use skyhaul_state::{Phase, TransferRow};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Attempt, fail};
+use super::{Attempt, elsewhere, fail};
 use crate::account::Account;
 use crate::{drive, plan};
 
@@ -21,6 +21,13 @@ pub async fn list(account: &Account, attempt: &Attempt, until: Instant) -> Resul
     let row = attempt.row(account).await?;
     if row.phase != Phase::Copy {
         return Ok(StepEnd::Done);
+    }
+    if elsewhere::is_elsewhere(account, &row) {
+        let is_listed = async |row: &TransferRow| {
+            let progress = account.state.progress(&row.id).await?;
+            Ok(row.phase != Phase::Copy || progress.listing_done)
+        };
+        return elsewhere::wait(account, attempt, until, is_listed).await;
     }
     let slice = account.engine(&row, Some(attempt), until).await?;
     let feed = watch::channel(Feed::default()).0;

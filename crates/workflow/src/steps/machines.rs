@@ -7,11 +7,11 @@ use skyhaul_engine::StepEnd;
 use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
 use skyhaul_gateway::wire::header::Cipher;
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::TransferRow;
 use skyhaul_state::control::SubmissionStep;
+use skyhaul_state::{Phase, TransferRow};
 
-use super::Attempt;
 use super::plan::region_of;
+use super::{Attempt, failed};
 use crate::account::Account;
 use crate::machines::{self, Assignment, Provisioned};
 use crate::order::{FleetOrder, Order};
@@ -35,10 +35,20 @@ const TERM: u64 = 60;
 /// call again after some seconds.
 pub async fn provision(account: &Account, attempt: &Attempt, now: Timestamp) -> Result<StepEnd> {
     let submission = attempt.live(account).await?;
+    // Whoever has the source may have found that there is nothing to do, before there was a machine.
+    if let Some(failure) = &submission.failure {
+        return Err(failed(attempt, failure.clone()));
+    }
     let Some(id) = &submission.dataplane else {
         let message = "the transfer has no dataplane";
         return Err(Error::control(ErrorKind::Internal, message).object(attempt.transfer.as_str()));
     };
+    if attempt.row(account).await?.phase == Phase::Ended {
+        let message = "the transfer has ended";
+        return Err(
+            Error::control(ErrorKind::Interrupted, message).object(attempt.transfer.as_str())
+        );
+    }
     let (control, regions) = (&*account.control, &account.regions);
     if !submission.lost.is_empty() {
         machines::replace(control, regions, id, &submission.lost).await?;

@@ -5,6 +5,7 @@
 
 mod complete;
 pub mod dataplanes;
+mod elsewhere;
 mod list;
 mod machines;
 mod plan;
@@ -130,9 +131,8 @@ impl Attempt {
         let Some(failure) = ceiling::reached(&order, dataplane.as_ref(), taken, now) else {
             return Ok(());
         };
-        let error = Error::control(ErrorKind::Interrupted, failure.cause.clone());
-        self.fail(account, failure).await?;
-        Err(error.object(self.transfer.as_str()))
+        self.fail(account, failure.clone()).await?;
+        Err(failed(self, failure))
     }
 
     /// What it began from; one that was planned before that was noted begins now.
@@ -174,6 +174,11 @@ fn wished(wish: Wish) -> Failure {
         name: name.to_owned(),
         cause: cause.to_owned(),
     }
+}
+
+/// What a step ends with when its attempt has failed elsewhere.
+fn failed(attempt: &Attempt, failure: Failure) -> Error {
+    Error::control(ErrorKind::Interrupted, failure.cause).object(attempt.transfer.as_str())
 }
 
 /// Lets a transfer enter a phase, with a note for its user if there is something to say; the row after it.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use skyhaul_engine::copy::leases;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Error, ErrorKind, Result, Side};
+use skyhaul_model::{Error, ErrorKind, Result, Scheme, Side};
 use skyhaul_state::control::{
     Base, DataplaneChange, DataplaneRow, DataplaneStatus, NewDataplane, Submission,
     SubmissionChange, SubmissionStep, check_open,
@@ -19,9 +19,10 @@ use skyhaul_stores::open::{self, Use};
 use tokio::time::Instant;
 
 use super::Attempt;
+use super::elsewhere::is_of_guest;
 use crate::account::Account;
 use crate::drive;
-use crate::machines::choose;
+use crate::machines::{GUEST, VERSION, choose};
 use crate::order::Order;
 use crate::plan as sides;
 
@@ -64,6 +65,7 @@ pub async fn plan(
                 &*account.opens,
                 order.request.clone(),
                 Access::Write,
+                order.here.as_ref().map(|here| here.seen),
             ))
             .await?;
             let (Submitted::Created(row) | Submitted::Existing(row)) =
@@ -98,9 +100,14 @@ pub async fn plan(
         let base = base(account, &row, now).await?;
         attempt.step(account, SubmissionStep::Base(base)).await?;
     }
-    let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
-    let itself = drive::copies_by_itself(&row.spec, &*source, &*destination);
-    let survey = !itself && order.fleet.alone && !surveyed;
+    // Nobody but the guest can copy what it has.
+    let (itself, survey) = if is_of_guest(&row.spec) {
+        (false, false)
+    } else {
+        let (source, destination) = open::both(&*account.opens, &row.spec, &row.id).await?;
+        let itself = drive::copies_by_itself(&row.spec, &*source, &*destination);
+        (itself, !itself && order.fleet.alone && !surveyed)
+    };
     let machines = if itself || survey {
         0
     } else {
@@ -122,6 +129,10 @@ async fn base(account: &Account, row: &TransferRow, now: Timestamp) -> Result<Ba
         far.insert(region_of(account, destination).await?);
     }
     far.remove(&source);
+    // What comes from outside costs nothing.
+    if source == GUEST {
+        far.clear();
+    }
     Ok(Base {
         since: now,
         bytes: account.state.progress(&row.id).await?.done.bytes,
@@ -129,8 +140,12 @@ async fn base(account: &Account, row: &TransferRow, now: Timestamp) -> Result<Ba
     })
 }
 
-/// The region of AWS in which a side is; that of the deployment for what is in none.
+/// The region of AWS in which a side is; that of the deployment for what is in none, and [`GUEST`] for what is on the
+/// machine of who submits.
 pub(super) async fn region_of(account: &Account, endpoint: &Endpoint) -> Result<String> {
+    if endpoint.location.scheme == Scheme::Local {
+        return Ok(GUEST.to_owned());
+    }
     let store = account
         .opens
         .open(endpoint, Side::Control, Use::default())
@@ -156,6 +171,9 @@ async fn dataplane(
 ) -> Result<DataplaneRow> {
     let control = &account.control;
     if let Some(wanted) = &order.fleet.dataplane {
+        if let Some(row) = control.dataplane(wanted).await? {
+            knows(&row)?;
+        }
         uses(account, attempt, wanted).await?;
         let bind = DataplaneChange::Bind(row.id.clone());
         return control.change(wanted, &bind).await;
@@ -194,6 +212,7 @@ async fn dataplane(
         transfer: Some(row.id.clone()),
         autoshutdown: order.fleet.autoshutdown,
         created: now,
+        version: VERSION.to_owned(),
     };
     match control.create(&new).await {
         // Somebody else was quicker, and saw more or less room.
@@ -202,6 +221,24 @@ async fn dataplane(
         }
         made => made,
     }
+}
+
+/// Refuses (`Invalid`) machines whose gateways are of another version: what a transfer asks for may be unknown to them.
+fn knows(row: &DataplaneRow) -> Result<()> {
+    if row.version == VERSION {
+        return Ok(());
+    }
+    let message = format!(
+        "the gateways of the dataplane are of version {}, the deployment is of {VERSION}",
+        if row.version.is_empty() {
+            "0"
+        } else {
+            &row.version
+        },
+    );
+    Err(Error::invalid(message)
+        .object(row.id.as_str())
+        .hint("`skyhaul dataplane delete` ends them, `skyhaul dataplane create` makes new ones"))
 }
 
 /// Notes that an attempt uses a dataplane, before that is made or bound, so that whoever tears down knows of it.
@@ -223,7 +260,11 @@ async fn idle(
 ) -> Result<Option<DataplaneRow>> {
     for row in account.control.dataplanes().await? {
         let kept = row.autoshutdown.is_some() && row.status == DataplaneStatus::Active;
-        if !kept || !row.transfers.is_empty() || choose::roles_of(&row) != *wanted {
+        if !kept
+            || knows(&row).is_err()
+            || !row.transfers.is_empty()
+            || choose::roles_of(&row) != *wanted
+        {
             continue;
         }
         let used = uses(account, attempt, &row.id).await?;

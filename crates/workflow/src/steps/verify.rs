@@ -3,10 +3,10 @@
 use skyhaul_engine::StepEnd;
 use skyhaul_model::{Error, ErrorKind, Result};
 use skyhaul_state::control::Failure;
-use skyhaul_state::{Phase, TransferChange};
+use skyhaul_state::{Phase, TransferChange, TransferRow};
 use tokio::time::Instant;
 
-use super::{Attempt, failure};
+use super::{Attempt, elsewhere, failure};
 use crate::account::Account;
 use crate::records::Records;
 use crate::{delete, drive, verify as checks};
@@ -17,6 +17,10 @@ pub async fn verify(account: &Account, attempt: &Attempt, until: Instant) -> Res
     let row = attempt.row(account).await?;
     if row.phase == Phase::Ended {
         return Ok(StepEnd::Done);
+    }
+    if elsewhere::is_elsewhere(account, &row) {
+        let is_done = async |row: &TransferRow| Ok(row.phase == Phase::Ended);
+        return elsewhere::wait(account, attempt, until, is_done).await;
     }
     if row.phase < Phase::Verify {
         let message = "not everything is completed yet";

@@ -17,6 +17,7 @@ use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, Sub
 use super::{Attempt, failure, wished};
 use crate::account::Account;
 use crate::ceiling;
+use crate::machines::GUEST;
 use crate::order::Order;
 
 /// A gateway that has told nothing new of itself for so long is lost.
@@ -155,12 +156,16 @@ async fn answer(
     };
     let rows = account.state.gateways(transfer).await?;
     let signs = signs(submission, &rows, now);
-    let lost = lost(&dataplane, &signs, now);
+    let (lost, away) = lost(&dataplane, &signs, now);
     let done = (
         String::new(),
         progress.groups_done + progress.chunks_done + progress.listed.pages,
     );
-    let moved = sign(submission.progress.as_ref(), Some(done), now);
+    let mut moved = sign(submission.progress.as_ref(), Some(done), now);
+    // While the machine that has the source is away, what it has not sent is waited for.
+    if away {
+        moved.since = now;
+    }
     let stalled = now.duration_since(moved.since) >= STALLED;
     if signs != submission.signs || submission.progress.as_ref() != Some(&moved) {
         let step = SubmissionStep::Signs(signs, Some(moved));
@@ -170,6 +175,12 @@ async fn answer(
         return Ok(Answer::Failed(Failure {
             name: failure::STALLED.to_owned(),
             cause: format!("nothing was listed or copied for {STALLED:#}"),
+        }));
+    }
+    if joins(account, &dataplane, transfer).await? {
+        return Ok(Answer::Failed(Failure {
+            name: failure::GATEWAYS_LOST.to_owned(),
+            cause: "the machine that has the source joins again".to_owned(),
         }));
     }
     if lost.is_empty() {
@@ -211,19 +222,33 @@ fn sign(before: Option<&Sign>, told: Option<(String, u64)>, now: Timestamp) -> S
     Sign { told, since }
 }
 
-/// Members that have told nothing new for too long.
+/// Members that have told nothing new for too long, and whether a guest has: nobody takes its place.
 fn lost(
     dataplane: &DataplaneRow,
     signs: &BTreeMap<String, Sign>,
     now: Timestamp,
-) -> BTreeSet<IntentId> {
+) -> (BTreeSet<IntentId>, bool) {
     let stale = |name: &str| {
         let sign = signs.get(name);
         sign.is_some_and(|sign| now.duration_since(sign.since) >= STALE)
     };
     let members = dataplane.members.iter();
-    members
-        .filter(|member| stale(member.plan.name.as_str()))
-        .map(|member| member.intent(&dataplane.id))
-        .collect()
+    let silent = members.filter(|member| stale(member.plan.name.as_str()));
+    let (guests, lost): (Vec<_>, Vec<_>) = silent.partition(|member| member.plan.region == GUEST);
+    let lost = lost.iter().map(|member| member.intent(&dataplane.id));
+    (lost.collect(), !guests.is_empty())
+}
+
+/// Whether a guest has started anew, and is to be told again what to do.
+async fn joins(account: &Account, dataplane: &DataplaneRow, transfer: &TransferId) -> Result<bool> {
+    for member in &dataplane.members {
+        if member.plan.region == GUEST
+            && let Some(machine) = &member.machine
+            && let Some(enrolment) = account.control.enrolment(&machine.0).await?
+            && !enrolment.assignments.contains_key(transfer)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -107,6 +107,11 @@ impl Worker<'_> {
                 Ok(Looked::Changed)
             }
             (Some(source), there) => {
+                // What a rule that copies back has made is no change: that keeps it like what it was made of.
+                let back = self.written_back(open, row, destination).await?;
+                if back.iter().any(|made| made.destination == tag(&source)) {
+                    return Ok(Looked::Alike);
+                }
                 if let Some(there) = &there {
                     if self
                         .is_alike(open, row, destination, &source, there)
@@ -114,7 +119,10 @@ impl Worker<'_> {
                     {
                         return Ok(Looked::Alike);
                     }
-                    if is_newer(open, destination, there, &source) {
+                    // Nor is what this rule has made, whenever that came there.
+                    let own = row.written.get(&(destination as u32));
+                    let is_own = own.is_some_and(|own| own.destination == tag(there));
+                    if !is_own && is_newer(open, destination, there, &source) {
                         return Ok(Looked::Alike);
                     }
                 }

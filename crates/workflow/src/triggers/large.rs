@@ -22,8 +22,8 @@ pub fn carried_for(submission: &Submission) -> Option<RuleKey> {
 }
 
 impl Worker<'_> {
-    /// Whether a transfer goes on that copies the key to a destination, or failed and is not begun again. One that has ended is forgotten, and what it
-    /// made is noted.
+    /// Whether a transfer goes on that copies the key to a destination, or failed and is not begun again. One that has
+    /// ended is forgotten, and what it made is noted.
     pub(super) async fn carries(
         &self,
         open: &Open<'_>,
@@ -92,7 +92,12 @@ impl Worker<'_> {
             alone: true,
             ..FleetOrder::default()
         };
-        let order = Order { request, fleet }.text()?;
+        let order = Order {
+            request,
+            fleet,
+            here: None,
+        }
+        .text()?;
         let of = serde_json::to_string(&row.of).map_err(|error| {
             Error::control(ErrorKind::Internal, "a key cannot be written").cause(error)
         })?;

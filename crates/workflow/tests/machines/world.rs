@@ -20,8 +20,8 @@ use skyhaul_state::control::{
 };
 use skyhaul_state::suite::guarded::{Guard, Guarded};
 use skyhaul_workflow::machines::{
-    Assignment, Provisioned, Reaped, Regions, Transfers, Vault, assign, provision, reap, release,
-    teardown,
+    Assignment, Provisioned, Reaped, Regions, Transfers, VERSION, Vault, assign, provision, reap,
+    release, teardown,
 };
 
 /// What is asked for first, and what instead.
@@ -203,6 +203,7 @@ impl World {
             transfer: Some(world.transfer.clone()),
             autoshutdown,
             created: minute(0),
+            version: VERSION.to_owned(),
         };
         world.control.rows.create(&new).await.unwrap();
         world

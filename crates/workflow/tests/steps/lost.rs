@@ -12,7 +12,7 @@ use skyhaul_workflow::steps::{Answer, failure};
 use super::world::{Kind, World};
 
 /// A gateway tells of itself.
-async fn beat(world: &World, name: &str, beat: u64) {
+pub(crate) async fn beat(world: &World, name: &str, beat: u64) {
     let row = GatewayRow {
         name: name.to_owned(),
         gateway: "00".repeat(32),

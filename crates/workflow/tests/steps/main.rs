@@ -6,6 +6,7 @@
 mod closing;
 mod deployed;
 mod ends;
+mod guest;
 mod lost;
 mod reuse;
 mod schedules;

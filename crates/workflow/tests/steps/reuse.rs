@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{ErrorKind, TransferId};
-use skyhaul_state::control::{DataplaneStatus, Stage, Submission};
+use skyhaul_state::control::{DataplaneStatus, NewDataplane, Stage, Submission};
 use skyhaul_tests::oracle::ObjectSpec;
 use skyhaul_workflow::deprovision::Deprovision;
 use skyhaul_workflow::order::FleetOrder;
@@ -76,6 +77,39 @@ async fn of_two_that_want_the_same_machines_one_gets_its_own() {
         rows.iter()
             .any(|row| Some(&row.id) == first.dataplane.as_ref())
     );
+}
+
+#[tokio::test]
+async fn machines_of_another_version_are_not_used_again() {
+    let mut world = World::with(Kind::Copy, &[ObjectSpec::new("a", 1, 10)], kept()).await;
+    let first = carried_out(&world).await;
+    let row = world.dataplane().await;
+    let older = NewDataplane {
+        id: DataplaneId::generate(),
+        owner: row.owner,
+        members: row.members.into_iter().map(|member| member.plan).collect(),
+        transfer: None,
+        autoshutdown: Some(15),
+        created: world.now(),
+        version: "0.0.1".to_owned(),
+    };
+    world.rows().create(&older).await.unwrap();
+    for of_first in [true, false] {
+        world.submit(kept()).await;
+        world.plan().await.unwrap();
+        let used = world.submission().await.dataplane;
+        assert_eq!(used == first.dataplane, of_first);
+        assert_ne!(used.as_ref(), Some(&older.id));
+    }
+    let named = FleetOrder {
+        dataplane: Some(older.id.clone()),
+        ..kept()
+    };
+    world.submit(named).await;
+    let refused = world.plan().await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Invalid);
+    assert!(refused.to_string().contains("version 0.0.1"), "{refused}");
+    assert_eq!(world.submission().await.dataplane, None);
 }
 
 #[tokio::test]

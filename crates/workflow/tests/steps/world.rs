@@ -13,7 +13,7 @@ use skyhaul_engine::{Limits, StepEnd};
 use skyhaul_gateway::assignment::BootKey;
 use skyhaul_gateway::config::{Config, TableConfig};
 use skyhaul_model::spec::{Connection, Endpoint, Mode};
-use skyhaul_model::{Error, Location, Result, Side, TransferId};
+use skyhaul_model::{Error, Location, Result, Scheme, Side, TransferId};
 use skyhaul_state::control::{
     ControlState, DataplaneRow, DataplaneStatus, Enrolment, MemberRow, MemoryControl, Submission,
     SubmissionChange,
@@ -21,12 +21,12 @@ use skyhaul_state::control::{
 use skyhaul_state::suite::guarded::{Guard, Guarded};
 use skyhaul_state::{SqliteState, TransferRow, TransferState};
 use skyhaul_stores::Store;
-use skyhaul_stores::open::{Opens, Use};
+use skyhaul_stores::open::{Ambient, Opens, Use};
 use skyhaul_stores::s3::{Credentials, S3Options, S3Store};
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use skyhaul_tests::servers;
 use skyhaul_workflow::machines::{Regions, Vault};
-use skyhaul_workflow::order::{FleetOrder, Order};
+use skyhaul_workflow::order::{FleetOrder, Here, Order};
 use skyhaul_workflow::steps::{self, Answer, Attempt, Planned, Waiting, Watched};
 use skyhaul_workflow::{Account, CopyRequest};
 use tokio::time::Instant;
@@ -62,6 +62,9 @@ static OPENED: Mutex<BTreeMap<String, Arc<dyn Store>>> = Mutex::new(BTreeMap::ne
 #[async_trait]
 impl Opens for Keys {
     async fn open(&self, endpoint: &Endpoint, side: Side, with: Use) -> Result<Arc<dyn Store>> {
+        if endpoint.location.scheme == Scheme::Local {
+            return Ambient.open(endpoint, side, with).await;
+        }
         let name = format!("{endpoint:?} {side}");
         if let Some(opened) = OPENED.lock().unwrap().get(&name) {
             return Ok(Arc::clone(opened));
@@ -240,6 +243,7 @@ impl World {
             boot: Box::new(|row, member| format!("{} {}", row.id, member.plan.name)),
             vault: Arc::new(Open),
             waiting: Arc::clone(&execution) as Arc<dyn Waiting>,
+            is_guest: false,
             limits: limits(),
         };
         let mut world = Self {
@@ -273,6 +277,26 @@ impl World {
         self.rows().submit(&self.submitted(fleet)).await.unwrap();
     }
 
+    /// Another transfer to the same bucket is submitted, of what is in a folder of the machine that submits.
+    pub(crate) async fn submit_from(&mut self, folder: &str) {
+        self.attempt = Attempt {
+            transfer: TransferId::generate(),
+            attempt: 1,
+        };
+        let mut order = self.order(FleetOrder::default());
+        order.request.source = Endpoint {
+            location: folder.parse().unwrap(),
+            connection: Connection::default(),
+        };
+        order.here = Some(Here {
+            host: "there".to_owned(),
+            seen: skyhaul_workflow::here(&mut order.request).await.unwrap(),
+        });
+        let (transfer, text) = (self.attempt.transfer.clone(), order.text().unwrap());
+        let new = Submission::new(transfer, text, "test", at(0)).unwrap();
+        self.rows().submit(&new).await.unwrap();
+    }
+
     fn order(&self, fleet: FleetOrder) -> Order {
         let is_sync = self.kind == Kind::Sync;
         Order {
@@ -295,6 +319,7 @@ impl World {
                 durability: skyhaul_model::spec::Durability::default(),
             },
             fleet,
+            here: None,
         }
     }
 

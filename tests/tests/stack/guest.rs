@@ -1,0 +1,104 @@
+//! What is on the machine of whoever submits: it joins the transfer, may leave, and joins again.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use skyhaul_tests::cloud::{Cloud, Left, OUTSIDE};
+use skyhaul_tests::data::Body;
+use skyhaul_tests::eventually;
+use skyhaul_tests::oracle::Bucket;
+use skyhaul_tests::tree::Tree;
+
+use super::{MIB, nothing_left};
+
+fn tree() -> Tree {
+    let tree = Tree::new();
+    for number in 0..3 {
+        tree.write(&format!("large/{number}"), Body::new(number, 20 * MIB));
+    }
+    for number in 0..40 {
+        tree.write(
+            &format!("small/{number:03}"),
+            Body::new(100 + number, 10_000),
+        );
+    }
+    tree.write("empty", Body::new(0, 0));
+    tree
+}
+
+fn to_here(cloud: &Cloud, arguments: &[&str]) -> Vec<String> {
+    let here = ["--address", OUTSIDE];
+    let arguments = arguments.iter().chain(&here).map(|&text| text.to_owned());
+    let dst = [
+        "--dst-endpoint-url".to_owned(),
+        cloud.dst.url.clone(),
+        "--dst-region".to_owned(),
+        cloud.dst.region.clone(),
+    ];
+    arguments.chain(dst).collect()
+}
+
+/// Bytes that are copied.
+fn copied(cloud: &Cloud, id: &str) -> u64 {
+    let top = cloud.cli.run(&["top", id, "--json"]);
+    let told = top.events().pop();
+    told.and_then(|top| top["bytes_done"].as_u64()).unwrap_or(0)
+}
+
+#[test]
+#[ignore = "needs root: makes network namespaces"]
+fn heavy_stack_takes_what_is_on_this_machine() {
+    let cloud = Cloud::deployed(&["t-*"]);
+    let (tree, to) = (
+        tree(),
+        Bucket::named(&cloud.dst, skyhaul_tests::unique_name("t")),
+    );
+    to.make();
+    let (source, destination) = (tree.uri(""), to.uri(""));
+    let copy = [
+        "cp",
+        "-r",
+        &source,
+        &destination,
+        "--bwlimit",
+        "4M",
+        "--json",
+    ];
+    let away = cloud
+        .cli
+        .run(&to_here(&cloud, &[&copy[..], &["--detach"]].concat()));
+    assert!(away.assert_code(2).stdout.contains("must stay"), "{away}");
+    let mut first = cloud.cli.start(&to_here(&cloud, &copy));
+    let told = first.stdout_line(|line| line.contains("following"));
+    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    let id = told["transfer"].as_str().unwrap().to_owned();
+    eventually("bytes", Duration::from_mins(3), || {
+        assert!(first.runs(), "it left");
+        (copied(&cloud, &id) > 0).then_some(())
+    });
+    let machines = cloud.left().instances;
+    assert_eq!(machines.len(), 1, "a machine was launched beside this one");
+    let killed = first.kill();
+    assert!(killed.stdout.contains("must stay"), "{killed}");
+    // It waits; whoever joins again goes on with what is there.
+    assert_eq!(cloud.left().live, std::slice::from_ref(&id));
+    let joins = cloud
+        .cli
+        .run(&["resume", &id, "--address", OUTSIDE, "--json"]);
+    let summary = joins.assert_code(0).events().pop().unwrap();
+    assert_eq!(summary["objects_done"], 44, "{summary}");
+    assert_eq!(to.digests(""), tree.digests());
+    assert!(to.uploads().is_empty());
+    nothing_left(&cloud);
+    // What has gone here goes there.
+    tree.remove("small/000");
+    let sync = ["sync", &source, &destination, "--delete", "-y", "--json"];
+    let synced = cloud.cli.run(&to_here(&cloud, &sync));
+    let summary = synced.assert_code(0).events().pop().unwrap();
+    assert_eq!(
+        (&summary["objects_done"], &summary["deleted"]),
+        (&0.into(), &1.into())
+    );
+    assert_eq!(to.digests(""), tree.digests());
+    assert_eq!(cloud.left(), Left::default());
+}
