@@ -30,6 +30,7 @@ Then it answers requests, one a line of JSON:
     {"op": "running", "stack": NAME}    the machines that run: id, address, dataplane
     {"op": "probe", "machine": ID, "script": PYTHON}    what a program on a machine says
     {"op": "secrets", "stack": NAME}    the secrets of transfers, unwrapped
+    {"op": "wrapped", "stack": NAME, "transfer": ID}    the secrets of a transfer as they are kept, in base64
     {"op": "keep", "name": NAME, "text": TEXT}    a secret of Secrets Manager holds this from now on: its ARN
     {"op": "grep", "text": TEXT}    where TEXT is, of all that is kept in the account: rows, inputs, outputs, user data
 
@@ -50,6 +51,7 @@ import urllib.request
 
 import boto3
 import testbench
+import zstandard
 from testbench import ROOT
 
 # One at a time: this machine is connected to it.
@@ -222,9 +224,10 @@ class Account:
                 if one["ResourceType"] == "AWS::SQS::Queue"}
 
     def told_again(self, stack: str, bucket: str, key: str) -> None:
+        # Without a number that orders it, it is worked on whatever came before.
         event = {"version": "0", "id": f"{time.time_ns():x}", "source": "aws.s3",
                  "detail-type": "Object Created",
-                 "detail": {"bucket": {"name": bucket}, "object": {"key": key, "sequencer": "00"}}}
+                 "detail": {"bucket": {"name": bucket}, "object": {"key": key}}}
         self.client("sqs").send_message(QueueUrl=self._queues(stack)["Events"],
                                         MessageBody=json.dumps(event))
 
@@ -269,11 +272,17 @@ class Account:
     def clocks(self, seconds: int) -> None:
         (self.machines / "clocks").write_text(str(seconds))
 
-    def user(self, stack: str, policies: list[str]) -> dict[str, str]:
+    def user(self, stack: str, policies: list[str], buckets: list[str]) -> dict[str, str]:
         iam, outputs, name = self.client("iam"), self._outputs(stack), f"user-{time.time_ns():x}"
         iam.create_user(UserName=name)
         for policy in policies:
             iam.attach_user_policy(UserName=name, PolicyArn=outputs[policy])
+        if buckets:
+            resources = [f"arn:aws:s3:::{bucket}{below}" for bucket in buckets for below in ("", "/*")]
+            actions = ["s3:ListBucket", "s3:GetObject", "s3:DeleteObject"]
+            allowed = [{"Effect": "Allow", "Action": actions, "Resource": resources}]
+            document = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+            iam.put_user_policy(UserName=name, PolicyName="buckets", PolicyDocument=document)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return {"access_key": key["AccessKeyId"], "secret_key": key["SecretAccessKey"]}
 
@@ -302,6 +311,13 @@ class Account:
                                     EncryptionContext={"skyhaul:transfer": row["sk"]["S"]})
                 told.append(json.loads(plain["Plaintext"]))
         return told
+
+    def wrapped(self, stack: str, transfer: str) -> str:
+        """A transfer's secrets, as they are kept."""
+        (row,) = (row for row in self._rows(self._outputs(stack)["ControlTable"])
+                  if row["pk"]["S"] == "secrets" and row["sk"]["S"] == transfer)
+        found = max((bytes(value["B"]) for value in row.values() if "B" in value), key=len)
+        return base64.b64encode(found).decode()
 
     def keep(self, name: str, text: str) -> str:
         secrets = self.client("secretsmanager")
@@ -332,8 +348,16 @@ class Account:
                 found.append(str(console))
         logs = self.client("logs")
         for group in logs.describe_log_groups()["logGroups"]:
-            events = logs.filter_log_events(logGroupName=group["logGroupName"])["events"]
-            found += [f"log {group['logGroupName']}" for event in events if text in event["message"]]
+            pages = logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"])
+            found += [f"log {group['logGroupName']}" for page in pages for event in page["events"]
+                      if text in event["message"]]
+        # Segments, and what gateways said.
+        s3, bucket = self.client("s3"), outputs["StagingBucket"]
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
+            for one in page.get("Contents", []):
+                body = s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()
+                if text.encode() in body or text.encode() in unpacked(body):
+                    found.append(f"s3://{bucket}/{one['Key']}")
         return found
 
 
@@ -343,7 +367,18 @@ def raws(value: object) -> list[bytes]:
         return [raw for each in value.values() for raw in raws(each)]
     if isinstance(value, list):
         return [raw for each in value for raw in raws(each)]
-    return [value if isinstance(value, bytes) else str(value).encode()]
+    if isinstance(value, bytes):
+        # Packed text has a byte before it (crates/state/src/dynamodb/pack.rs).
+        return [value, unpacked(value), unpacked(value[1:])]
+    return [str(value).encode()]
+
+
+def unpacked(packed: bytes) -> bytes:
+    """What is compressed, if it is."""
+    if not packed.startswith(zstandard.FRAME_HEADER):
+        return b""
+    with zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True) as reader:
+        return reader.read()
 
 
 def serves(url: str) -> bool:

@@ -33,7 +33,8 @@ WHY = {
         "kms:GenerateDataKey": "writing rows and segments",
     },
     "DataPolicy": {
-        "kms:Decrypt": "secrets that are under a key of their owner",
+        "kms:Decrypt": "objects, and secrets, that are under a key of their owner",
+        "kms:GenerateDataKey": "writing objects that are to be under such a key",
         "s3:ListBucket": "listing both sides; the check of a side before anything is spent",
         "s3:GetBucketLocation": "in which region machines are launched",
         "s3:ListBucketMultipartUploads": "uploads of ours that nobody knows of any more",
@@ -50,22 +51,26 @@ WHY = {
         "sts:AssumeRole": "sides of other accounts, with a session for that side's prefix alone",
     },
     "DeletePolicy": {"s3:DeleteObject": "deletions of a sync with `--delete`, or of a trigger with it"},
-    "MachinePolicy": {
+    "LookPolicy": {
         "ec2:DescribeInstances": "which machines there are: before launching, when tearing down, when reaping",
         "ec2:DescribeInstanceTypes": "vCPUs of a type, which count against the quota",
         "ec2:DescribeSecurityGroups": "the group of a dataplane",
         "ec2:DescribeSecurityGroupRules": "whom it lets in now",
-        "servicequotas:GetServiceQuota": "whether the machines fit into the account's quota",
+        "servicequotas:GetServiceQuota": "whether the machines fit into the account's quotas",
+    },
+    "LaunchPolicy": {
         "ec2:RunInstances": "launching gateways, with the stack's tag, and with groups of the stack only",
         "ec2:CreateSecurityGroup": "a group for each dataplane",
         "ec2:CreateTags": "tags of what is being made, and of nothing else",
-        "ec2:TerminateInstances": "ending gateways of this stack",
         "ec2:AuthorizeSecurityGroupIngress": "letting the members of a dataplane reach each other",
-        "ec2:RevokeSecurityGroupIngress": "and those that have gone not any more",
-        "ec2:DeleteSecurityGroup": "the end of a dataplane",
         "ssm:GetParameters": "the newest image of Amazon Linux",
         "iam:CreateServiceLinkedRole": "the first spot machine of an account",
         "iam:PassRole": "gateways have their role, and no other",
+    },
+    "EndPolicy": {
+        "ec2:TerminateInstances": "ending gateways of this stack: those that are lost, too",
+        "ec2:RevokeSecurityGroupIngress": "who has gone is not let in any more",
+        "ec2:DeleteSecurityGroup": "the end of a dataplane",
     },
     "ProvisionFunction": {
         "kms:Encrypt": "wrapping a transfer's secrets, bound to its id",

@@ -135,7 +135,7 @@ class Server:
             client.delete_object(Bucket=bucket, Key="probe")
             client.delete_bucket(Bucket=bucket)
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
-            if getattr(error, "response", {}).get("Error", {}).get("Code") in (
+            if (getattr(error, "response", None) or {}).get("Error", {}).get("Code") in (
                 "BucketAlreadyExists",
                 "BucketAlreadyOwnedByYou",
             ):

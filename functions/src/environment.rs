@@ -61,6 +61,8 @@ pub(crate) struct Environment {
     pub(crate) key: String,
     /// What carries out attempts: told to who begins some.
     pub(crate) state_machine: Option<String>,
+    /// Days for which what failed or was paused can be gone on with: told to who removes it afterwards.
+    pub(crate) keep_partial_days: Option<u32>,
     /// The services' address, where it is not AWS's own: for functions and for gateways.
     pub(crate) endpoint_url: Option<String>,
 }
@@ -89,6 +91,12 @@ impl Environment {
             staging,
             key: need("SKYHAUL_KEY")?,
             state_machine: env::var("SKYHAUL_STATE_MACHINE").ok(),
+            keep_partial_days: match env::var("SKYHAUL_KEEP_PARTIAL_DAYS") {
+                Ok(days) => Some(days.parse().map_err(|error| {
+                    Error::invalid("SKYHAUL_KEEP_PARTIAL_DAYS is no number of days").cause(error)
+                })?),
+                Err(_) => None,
+            },
             endpoint_url: env::var("AWS_ENDPOINT_URL").ok(),
         })
     }

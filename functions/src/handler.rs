@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use skyhaul_engine::StepEnd;
 use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{ControlState, Failure, Stage};
+use skyhaul_state::{Phase, TransferState};
 use skyhaul_workflow::Account;
 use skyhaul_workflow::machines::{Transfers, reap};
 use skyhaul_workflow::steps::dataplanes::{self, DataplaneOrder};
@@ -26,13 +27,10 @@ use crate::{metrics, trigger};
 /// What is left of a function's time when its slice ends: for what is under way.
 const REST: Duration = Duration::from_secs(20);
 
-/// A slice takes no longer than this, so that an attempt that is to end does soon.
-const LONGEST: Duration = Duration::from_mins(5);
-
 /// How long it is looked how much there is, before machines are asked for all the same.
 const SURVEY: Duration = Duration::from_secs(10);
 
-/// Between two looks at machines that are ending.
+/// Between two looks at machines that are starting or ending.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// What a step is told.
@@ -109,17 +107,34 @@ fn until(deadline: u64, now: SystemTime) -> Instant {
     let left = stopped.duration_since(now).unwrap_or_default();
     // Of a short time most.
     let rest = REST.min(left / 4);
-    Instant::now() + left.saturating_sub(rest).min(LONGEST)
+    Instant::now() + left.saturating_sub(rest)
 }
 
 /// Transfers have ended when no attempt at them goes on.
-struct Submitted<'a>(&'a dyn ControlState);
+struct Submitted<'a> {
+    control: &'a dyn ControlState,
+    state: &'a dyn TransferState,
+}
 
 #[async_trait]
 impl Transfers for Submitted<'_> {
     async fn has_ended(&self, id: &TransferId) -> Result<bool> {
-        let found = self.0.submission(id).await?;
+        let found = self.control.submission(id).await?;
         Ok(found.is_none_or(|found| found.stage == Stage::Over))
+    }
+
+    async fn is_over(&self, id: &TransferId) -> Result<bool> {
+        match self.control.submission(id).await? {
+            None => return Ok(true),
+            Some(found) if found.stage == Stage::Live => return Ok(false),
+            Some(_) => {}
+        }
+        match self.state.transfer(id).await {
+            Ok(row) => Ok(row.phase == Phase::Ended),
+            // It failed before it was planned, and may be gone on with.
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -180,7 +195,7 @@ async fn carried_out(
             return Ok(json!({}));
         }
         Function::Provision if payload.get("dataplane").is_some() => {
-            return machines(account, payload, now).await;
+            return machines(account, payload, until).await;
         }
         _ => {}
     }
@@ -225,14 +240,28 @@ struct ToldOfMachines {
     give_up: bool,
 }
 
-async fn machines(account: &Account, payload: Value, now: Timestamp) -> Result<Value> {
+/// Whether a step that looks at machines is taken once more: after a while, if it is not done and there is time.
+async fn again(end: StepEnd, until: Instant) -> bool {
+    if end == StepEnd::Done || Instant::now() + AGAIN >= until {
+        return false;
+    }
+    tokio::time::sleep(AGAIN).await;
+    true
+}
+
+async fn machines(account: &Account, payload: Value, until: Instant) -> Result<Value> {
     let told: ToldOfMachines = serde_json::from_value(payload)
         .map_err(|error| Error::invalid("that is no dataplane").cause(error))?;
     if told.give_up {
         dataplanes::give_up(account, &told.dataplane).await?;
         return step(StepEnd::Done);
     }
-    step(dataplanes::launch(account, &told.dataplane, now).await?)
+    loop {
+        let end = dataplanes::launch(account, &told.dataplane, Timestamp::now()).await?;
+        if !again(end, until).await {
+            return step(end);
+        }
+    }
 }
 
 /// What else a step is told.
@@ -267,7 +296,12 @@ async fn take(
         }
         Function::List if said.copy => step(steps::copy(account, attempt, until).await?),
         Function::List => step(steps::list(account, attempt, until).await?),
-        Function::Provision => step(steps::provision(account, attempt, now).await?),
+        Function::Provision => loop {
+            let end = steps::provision(account, attempt, Timestamp::now()).await?;
+            if !again(end, until).await {
+                break step(end);
+            }
+        },
         Function::Complete => step(steps::complete(account, attempt, until).await?),
         Function::Verify => step(steps::verify(account, attempt, until).await?),
         Function::Teardown => {
@@ -331,13 +365,12 @@ async fn told_of_an_end(account: &Account, payload: Value, until: Instant) -> Re
         if ended.end == StepEnd::Done {
             return settled(&ended);
         }
-        if Instant::now() + AGAIN >= until {
+        if !again(ended.end, until).await {
             let message = "machines are still ending";
             return Err(
                 Error::control(ErrorKind::Timeout, message).object(attempt.transfer.as_str())
             );
         }
-        tokio::time::sleep(AGAIN).await;
     }
 }
 
@@ -350,9 +383,17 @@ async fn watched(account: &Account, stack: &str, now: Timestamp) -> Result<Value
     Ok(json!({ "watched": watched, "problems": problems.len() }))
 }
 
+/// Whether a pass is the first of an hour, by the minutes between two: what all rows are read for is done then.
+fn is_first_of_its_hour(now: Timestamp) -> bool {
+    now.as_second().rem_euclid(3_600) < 300
+}
+
 async fn reaped(services: &Services, now: Timestamp, until: Instant) -> Result<Value> {
     let account = &services.account().await?;
-    let transfers = Submitted(&*account.control);
+    let transfers = Submitted {
+        control: &*account.control,
+        state: &*account.state,
+    };
     let mut reaped = reap(&*account.control, &account.regions, &transfers, now).await?;
     for action in &reaped.actions {
         tracing::warn!(action = %written(action)?, "reaped");
@@ -366,6 +407,18 @@ async fn reaped(services: &Services, now: Timestamp, until: Instant) -> Result<V
     reaped.problems.extend(problems);
     let (begun, problems) = steps::queued(&deployed, now).await?;
     reaped.problems.extend(problems);
+    let given_up = match services.environment.keep_partial_days {
+        Some(days) if is_first_of_its_hour(now) => {
+            let keep = SignedDuration::from_hours(24 * i64::from(days));
+            let passed = Box::pin(steps::leftovers(account, keep, now, until)).await?;
+            reaped.problems.extend(passed.1);
+            passed.0
+        }
+        _ => Vec::new(),
+    };
+    for transfer in &given_up {
+        tracing::warn!(%transfer, "nobody went on with it: what it left half done is removed");
+    }
     for problem in &reaped.problems {
         tracing::error!("{problem}");
     }
@@ -381,6 +434,7 @@ async fn reaped(services: &Services, now: Timestamp, until: Instant) -> Result<V
         "actions": reaped.actions,
         "strays": strays,
         "begun": begun,
+        "given_up": given_up,
         "problems": reaped.problems.len(),
     }))
 }
@@ -399,7 +453,7 @@ mod tests {
         };
         assert_eq!(left(60), 45);
         assert_eq!(left(120), 100);
-        assert_eq!(left(900), 300);
+        assert_eq!(left(900), 880);
         assert_eq!(until(0, now).duration_since(Instant::now()).as_secs(), 0);
     }
 

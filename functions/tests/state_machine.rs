@@ -59,11 +59,11 @@ fn walk(plans: &Value) -> BTreeMap<String, Walked> {
 }
 
 fn planned(machines: u32) -> Value {
-    json!([{ "machines": machines, "survey": false, "ended": false }])
+    json!([{ "machines": machines, "survey": false, "ended": false, "seconds": 100_000 }])
 }
 
 fn surveyed() -> Value {
-    json!([{ "machines": 0, "survey": true, "ended": false }])
+    json!([{ "machines": 0, "survey": true, "ended": false, "seconds": 100_000 }])
 }
 
 fn settled(succeeded: bool) -> Value {
@@ -86,7 +86,7 @@ fn a_transfer_is_listed_and_waited_for_at_the_same_time_and_then_ended() {
             "list": [{ "done": true }, { "done": false }, { "done": true }],
         },
         "over": {
-            "plan": [{ "machines": 0, "survey": false, "ended": true }], "teardown": settled(true),
+            "plan": [{ "machines": 0, "survey": false, "ended": true, "seconds": 1 }], "teardown": settled(true),
         },
         "little": {
             "plan": surveyed(), "list": [{ "little": true }, { "done": false }, { "done": true }],
@@ -214,13 +214,18 @@ fn machines_that_are_lost_are_replaced_and_the_waiting_goes_on() {
 
 /// Objects that a function lists in a second at least, beside what it writes of them: a tenth of what it does here.
 const LISTED_A_SECOND: usize = 10_000;
-/// Seconds of a slice (`functions/src/handler.rs`).
-const SLICE: usize = 280;
+/// Seconds of a slice (`functions/src/handler.rs`: the function's fifteen minutes but for its rest).
+const SLICE: usize = 880;
+/// Seconds of a slice of `provision`, and those until machines that are launched have told of themselves at most.
+const LAUNCHES: usize = 280;
+const BOOT: usize = 600;
 /// Events of a call at most: six of its task, two of the choice after it, two of the wait or pass before the next. The
 /// emulator writes fewer.
 const EVENTS: usize = 10;
-/// Events that an execution may have at most; the service ends one that has 25,000.
+/// Events that an execution may have at most.
 const MOST_EVENTS: usize = 15_000;
+/// The service ends one that has so many.
+const LIMIT_EVENTS: usize = 25_000;
 
 #[test]
 fn slow_history_of_the_largest_transfer_is_short_enough() {
@@ -246,7 +251,12 @@ fn slow_history_of_the_largest_transfer_is_short_enough() {
     assert_eq!((ten - one, hundred - one), (9, 99));
     // A billion objects, listed, completed and verified; a hundred repairs. Waiting for days adds nothing.
     let most = 1_000_000_000_usize.div_ceil(LISTED_A_SECOND * SLICE);
+    let repair = repair - 1 + BOOT.div_ceil(LAUNCHES);
     let all = EVENTS * (one + 3 * most + 100 * repair);
     eprintln!("{all} events for a billion objects and a hundred repairs");
     assert!(all < MOST_EVENTS);
+    // Without machines, slice after slice for the thirty days that an attempt may take: a task and a choice each.
+    let alone = 7 * (30 * 24 * 3_600_usize).div_ceil(SLICE);
+    eprintln!("{alone} events for thirty days without a machine");
+    assert!(alone < LIMIT_EVENTS);
 }

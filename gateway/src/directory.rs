@@ -14,9 +14,10 @@ use tokio::time::Instant;
 
 use crate::GatewayId;
 use crate::node::{Node, lock};
+use crate::pace::{self, Pace};
 use crate::routes::Names;
 
-/// How often the others are looked for.
+/// How often the others are looked for, while something happens.
 const LOOK: Duration = Duration::from_millis(500);
 
 /// A gateway that cannot reach the state for this long stops by itself: nobody may know of it.
@@ -41,8 +42,18 @@ pub(crate) struct Directory {
     /// All who told of themselves, also those that drain.
     known: Mutex<HashMap<GatewayId, String>>,
     beats: AtomicU64,
+    /// What was told last, and when.
+    told: Mutex<Option<(Said, Instant)>>,
     /// The last beat of each that claims groups and has nothing to do.
     idle: Mutex<HashMap<String, u64>>,
+}
+
+/// What others wait for: told at once when it changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    draining: bool,
+    idle: bool,
+    claims: bool,
 }
 
 impl Directory {
@@ -52,6 +63,7 @@ impl Directory {
             names: watch::Sender::default(),
             known: Mutex::default(),
             beats: AtomicU64::new(0),
+            told: Mutex::default(),
             idle: Mutex::default(),
         })
     }
@@ -82,9 +94,15 @@ impl Directory {
         own: &Own,
     ) -> Result<()> {
         let mut reached = Instant::now();
+        let mut pace = Pace::of(state, LOOK);
         loop {
             match self.once(state, transfer, node, own).await {
-                Ok(()) => reached = Instant::now(),
+                Ok(changed) => {
+                    reached = Instant::now();
+                    if changed {
+                        pace.quicken();
+                    }
+                }
                 Err(error) if error.kind == ErrorKind::NotFound => return Err(error),
                 Err(error) if reached.elapsed() < GRACE => {
                     tracing::warn!("the state cannot be reached: {error}");
@@ -94,8 +112,23 @@ impl Directory {
                     return Err(Error::control(ErrorKind::Unreachable, message).cause(error));
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pace.next()).await;
         }
+    }
+
+    fn said(node: &Node, own: &Own) -> Said {
+        let engine = own.engine.as_ref();
+        Said {
+            draining: node.is_draining(),
+            idle: engine.is_some_and(|engine| engine.is_idle()),
+            claims: engine.is_some(),
+        }
+    }
+
+    /// Whether there is something to tell: something new, or that it lives.
+    fn is_due(&self, state: &dyn TransferState, said: Said) -> bool {
+        let told = lock(&self.told);
+        told.is_none_or(|(last, at)| last != said || at.elapsed() >= pace::silence(state))
     }
 
     /// Tells of `node`, once.
@@ -106,7 +139,7 @@ impl Directory {
         node: &Node,
         own: &Own,
     ) -> Result<()> {
-        let traffic = &node.traffic;
+        let (traffic, said) = (&node.traffic, Self::said(node, own));
         let row = GatewayRow {
             name: own.name.clone(),
             gateway: node.id.to_string(),
@@ -119,12 +152,14 @@ impl Directory {
             passed_bytes: traffic.passed.load(Ordering::Relaxed),
             written_bytes: traffic.written.load(Ordering::Relaxed),
             role: Some(own.role),
-            draining: node.is_draining(),
-            idle: own.engine.as_ref().is_some_and(|engine| engine.is_idle()),
+            draining: said.draining,
+            idle: said.idle,
             told: Some(Timestamp::now()),
             control: own.control.clone(),
         };
-        state.announce(transfer, &row).await
+        state.announce(transfer, &row).await?;
+        *lock(&self.told) = Some((said, Instant::now()));
+        Ok(())
     }
 
     async fn once(
@@ -133,8 +168,10 @@ impl Directory {
         transfer: &TransferId,
         node: &Node,
         own: &Own,
-    ) -> Result<()> {
-        self.tell(state, transfer, node, own).await?;
+    ) -> Result<bool> {
+        if self.is_due(state, Self::said(node, own)) {
+            self.tell(state, transfer, node, own).await?;
+        }
         let rows = state.gateways(transfer).await?;
         if let Some(engine) = &own.engine {
             engine.idle.tell_others(self.idle(&rows, &own.name));
@@ -154,10 +191,11 @@ impl Directory {
             .into_iter()
             .filter_map(|row| Some((row.name, row.address?)))
             .collect();
-        self.names.send_if_modified(|known| renew(known, names));
-        self.addresses
+        let names = self.names.send_if_modified(|known| renew(known, names));
+        let addresses = self
+            .addresses
             .send_if_modified(|known| renew(known, addresses));
-        Ok(())
+        Ok(names || addresses)
     }
 
     /// How many others have nothing to do. Those that did not tell of themselves since the last look

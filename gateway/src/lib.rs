@@ -19,6 +19,7 @@ mod link;
 pub mod node;
 mod notice;
 pub mod orders;
+mod pace;
 mod peers;
 mod perform;
 mod places;

@@ -28,6 +28,7 @@ use crate::hosting::Hosting;
 use crate::node::{Identity, Node};
 use crate::notice;
 use crate::orders::Orders;
+use crate::pace::{Pace, SELDOM};
 use crate::peers;
 use crate::places;
 use crate::remote::RemoteStore;
@@ -36,7 +37,7 @@ use crate::serve::Destinations;
 use crate::socket::Socket;
 use crate::world::{Network, Real, Tcp, World};
 
-/// How often the transfer is looked at: what is listed, whether it goes on.
+/// How often the transfer is looked at, while something happens: what is listed, whether it goes on.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long requests that are worked on may take when the gateway is to stop: who asked still waits.
@@ -370,7 +371,9 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
         let term = engine.limits.term.unwrap_or(Duration::from_mins(1));
         let mut observer = Observer::default();
         // Who looks at leases reads all of them: not more often than counts.
-        let (pace, mut next) = (term / 8, Instant::now());
+        let often = if engine.state.is_metered() { 2 } else { 8 };
+        let (each, mut next) = (term / often, Instant::now());
+        let mut pace = Pace::of(&*engine.state, LOOK);
         loop {
             let row = engine.state.transfer(&engine.id).await?;
             let progress = engine.state.progress(&engine.id).await?;
@@ -380,9 +383,9 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
             let mut taken = 0;
             if next <= Instant::now() {
                 taken = observer.look(engine, term).await?;
-                next = Instant::now() + pace;
+                next = Instant::now() + each;
             }
-            feed.send_if_modified(|feed| {
+            let changed = feed.send_if_modified(|feed| {
                 let now = Feed {
                     published: progress.groups,
                     ended: progress.listing_done,
@@ -391,19 +394,28 @@ async fn copy(engine: &Arc<Engine>) -> Result<()> {
                 *feed = now;
                 changed
             });
-            tokio::time::sleep(LOOK).await;
+            if changed {
+                pace.quicken();
+            }
+            tokio::time::sleep(pace.next()).await;
         }
     };
     let working = async {
+        let mut pace = Pace::of(&*engine.state, LOOK);
         loop {
+            let begun = Instant::now();
             let ended = worker::run(engine, news.clone()).await?;
+            // Longer than it takes to find nothing: it had something to do, and may soon again.
+            if begun.elapsed() > SELDOM {
+                pace.quicken();
+            }
             if engine.drain.is_cancelled() {
                 tracing::info!("drained");
                 return Ok(());
             }
             if ended == StepEnd::Done {
                 // The rest is others'; what they give back is found.
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(pace.next()).await;
             }
         }
     };

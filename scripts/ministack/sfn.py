@@ -3,6 +3,7 @@
 - a task that waits with a token fails with `States.HeartbeatTimeout` if no heartbeat comes in time
 - of a Parallel's branches the first that fails ends the others, and so does the end of the execution
 - data of a state over 256 KiB is `States.DataLimitExceeded`
+- a task's `TimeoutSeconds` may be an expression
 - a state machine's `TimeoutSeconds` ends its executions; the first end of an execution counts
 - an execution that is started again with the same name and input, while it runs, is the same
 
@@ -96,6 +97,9 @@ def guarded(name):
 
     def execute(state, data, *rest):
         ensure_alive()
+        if isinstance(state.get("TimeoutSeconds"), str):
+            seconds = service._jsonata_state_field(state, "TimeoutSeconds", "number", data, rest[-1])
+            state = {**state, "TimeoutSeconds": seconds}
         output, following = before[name](state, data, *rest)
         ensure_alive()
         if len(json.dumps(output).encode()) > LIMIT:

@@ -196,11 +196,12 @@ impl Cloud {
         self
     }
 
-    /// The same, whose commands are run by a new user that has these policies of the deployment's outputs.
+    /// The same, whose commands are run by a new user that has these policies of the deployment's outputs, and may
+    /// list, read and delete in these buckets.
     #[must_use]
-    pub fn acting_as(mut self, policies: &[&str]) -> Self {
-        let keys: BTreeMap<String, String> =
-            self.ask(json!({ "stack": STACK, "policies": policies }), "user");
+    pub fn acting_as(mut self, policies: &[&str], buckets: &[&str]) -> Self {
+        let user = json!({ "stack": STACK, "policies": policies, "buckets": buckets });
+        let keys: BTreeMap<String, String> = self.ask(user, "user");
         let cli = std::mem::take(&mut self.cli);
         let key = |name: &str| keys[name].clone();
         self.cli = cli
@@ -231,6 +232,12 @@ impl Cloud {
     #[must_use]
     pub fn secrets(&self) -> Vec<Value> {
         self.ask(json!({ "stack": STACK }), "secrets")
+    }
+
+    /// The secrets of a transfer as they are kept, wrapped, in base64.
+    #[must_use]
+    pub fn wrapped(&self, transfer: &str) -> String {
+        self.ask(json!({ "stack": STACK, "transfer": transfer }), "wrapped")
     }
 
     /// A secret of Secrets Manager holds this from now on: its ARN.

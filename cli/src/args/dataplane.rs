@@ -32,10 +32,9 @@ pub(crate) struct CreateArgs {
     /// Types of machines to ask for, in this order
     #[arg(long, value_name = "TYPE", value_delimiter = ',')]
     pub(crate) instance_type: Vec<String>,
-    /// Minutes that they are kept without a transfer
-    #[arg(long, value_name = "N", default_value_t = 15,
-          value_parser = clap::value_parser!(u32).range(1..=10_080))]
-    pub(crate) autoshutdown_minutes: u32,
+    /// Minutes that they are kept without a transfer [default: 15, or as configured]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_080))]
+    pub(crate) autoshutdown_minutes: Option<u32>,
     /// Make it under this id: the same again is the same dataplane
     #[arg(long, value_name = "ID")]
     pub(crate) id: Option<DataplaneId>,

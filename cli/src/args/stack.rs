@@ -8,7 +8,7 @@ use skyhaul_model::machine::{DataplaneId, Market};
 use skyhaul_workflow::ceiling::Ceiling;
 use skyhaul_workflow::order::FleetOrder;
 
-use crate::config::{Name, Value};
+use crate::config::{Machines, Name, Value};
 
 /// Which deployment.
 #[derive(Debug, Clone, Default, Args)]
@@ -69,7 +69,8 @@ pub(crate) struct SubmitArgs {
     /// Use idle machines of an earlier transfer between the regions, and keep what is launched
     #[arg(long)]
     reuse_gateways: bool,
-    /// Minutes that machines are kept without a transfer [default with --reuse-gateways: 15]
+    /// Minutes that machines are kept without a transfer [default with --reuse-gateways:
+    /// 15, or as configured]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_080))]
     autoshutdown_minutes: Option<u32>,
     /// Stop after so many hours; `resume` goes on [default: 720]
@@ -94,9 +95,6 @@ pub(crate) struct GuestArgs {
     pub(crate) same_files: bool,
 }
 
-/// Minutes that machines are kept which are to be used again, where none are said.
-const AUTOSHUTDOWN: u32 = 15;
-
 fn named(name: Name, value: Option<&String>) -> Option<(Name, Value)> {
     value.map(|value| (name, Value::Name(value.clone())))
 }
@@ -116,20 +114,23 @@ impl StackArgs {
 }
 
 impl SubmitArgs {
-    /// With what machines it is carried out; `base` says what they do.
-    pub(crate) fn fleet(&self, base: FleetOrder) -> FleetOrder {
-        let kept = self.reuse_gateways.then_some(AUTOSHUTDOWN);
+    /// With what machines it is carried out: `base` says what they do, `usual` which they are if no flag does.
+    pub(crate) fn fleet(&self, base: FleetOrder, usual: Machines) -> FleetOrder {
+        let kept = self.reuse_gateways.then_some(usual.minutes);
         // Who says which machines wants some.
         let said = self.spot || self.reuse_gateways || self.autoshutdown_minutes.is_some();
         let said = said || !self.instance_type.is_empty() || self.dataplane.is_some();
         FleetOrder {
             alone: base.alone && !said,
-            market: if self.spot { Market::Spot } else { base.market },
-            instance_types: if self.instance_type.is_empty() {
-                base.instance_types
+            market: if self.spot || usual.spot {
+                Market::Spot
             } else {
-                self.instance_type.clone()
+                base.market
             },
+            instance_types: [self.instance_type.clone(), usual.types, base.instance_types]
+                .into_iter()
+                .find(|types| !types.is_empty())
+                .unwrap_or_default(),
             dataplane: self.dataplane.clone(),
             reuse: self.reuse_gateways,
             autoshutdown: self.autoshutdown_minutes.or(kept),

@@ -44,22 +44,25 @@ pub(crate) async fn run(context: &Context, args: &DataplaneArgs) -> Result<u8> {
 async fn create(context: &Context, args: &CreateArgs) -> Result<u8> {
     let config = context.config(args.place.overrides())?;
     let place = deployment::place(&config)?;
-    let base = FleetOrder::default();
-    let types = Some(&args.instance_type).filter(|types| !types.is_empty());
+    let usual = config.machines();
+    let mut fleet = FleetOrder {
+        per_region: args.gateways,
+        autoshutdown: Some(args.autoshutdown_minutes.unwrap_or(usual.minutes)),
+        ..FleetOrder::default()
+    };
+    if args.spot || usual.spot {
+        fleet.market = Market::Spot;
+    }
+    let said = [&args.instance_type, &usual.types];
+    if let Some(types) = said.into_iter().find(|types| !types.is_empty()) {
+        fleet.instance_types.clone_from(types);
+    }
     let order = DataplaneOrder {
         dataplane: args.id.clone().unwrap_or_else(DataplaneId::generate),
         owner: deployment::owner(),
         source: args.from.clone(),
         destinations: args.to.iter().cloned().collect(),
-        fleet: FleetOrder {
-            per_region: args.gateways,
-            market: if args.spot { Market::Spot } else { base.market },
-            instance_types: types
-                .cloned()
-                .unwrap_or_else(|| base.instance_types.clone()),
-            autoshutdown: Some(args.autoshutdown_minutes),
-            ..base
-        },
+        fleet,
     };
     order.check()?;
     let outputs = context.unless_cancelled(place.outputs()).await?;

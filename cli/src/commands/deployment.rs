@@ -71,7 +71,7 @@ pub(super) fn order(
     base.bwlimit = config.settings()?.bwlimit;
     Ok(Order {
         request,
-        fleet: how.submit.fleet(base),
+        fleet: how.submit.fleet(base, config.machines()),
         here,
     })
 }

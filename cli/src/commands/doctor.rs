@@ -1,8 +1,8 @@
 //! `skyhaul doctor`.
 
 use skyhaul_model::spec::Endpoint;
-use skyhaul_model::{Result, Side};
-use skyhaul_stack::{Check, doctor};
+use skyhaul_model::{Result, Scheme, Side};
+use skyhaul_stack::{Check, doctor, reaches};
 use skyhaul_stores::Access;
 use skyhaul_stores::open::{Ambient, Opens as _, Use};
 
@@ -77,10 +77,26 @@ pub(crate) async fn run(context: &Context, args: &DoctorArgs) -> Result<u8> {
     for (side, endpoint) in args.sides.endpoints(&config)? {
         let looked = context.unless_cancelled(async { Ok(look(side, &endpoint).await) });
         shown.add(&Check::new(side.to_string(), looked.await?));
+        if let Some(place) = config.stack()
+            && is_of_deployment(&endpoint)
+        {
+            let bucket = &endpoint.location.container;
+            let found = async { Ok(reaches(&place, bucket).await) };
+            let found = context.unless_cancelled(found).await?;
+            shown.add(&Check::new(format!("{side} for it"), found));
+        }
     }
     let failed = shown.failed;
     shown.lines.end()?;
     Ok(if failed { exit::INCOMPLETE } else { exit::DONE })
+}
+
+/// Whether a deployment reaches a side by its own role.
+fn is_of_deployment(endpoint: &Endpoint) -> bool {
+    let connection = &endpoint.connection;
+    endpoint.location.scheme == Scheme::S3
+        && connection.role.is_none()
+        && connection.secret.is_none()
 }
 
 /// Whether a side can be used, and where it is.

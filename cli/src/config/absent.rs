@@ -23,19 +23,28 @@ pub(crate) const ABSENT: &[(&str, &str)] = &[
     ),
     (
         "max_instances",
-        "`--max-instances N` starts gateways on this machine; the key does nothing yet",
+        "how many gateways a transfer has is said with it: `--max-instances N`",
     ),
-    ("autoshutdown_minutes", "this version starts no machines"),
-    ("aws_use_spot_instances", "this version starts no machines"),
     (
         "azure_use_spot_instances",
-        "this version starts no machines",
+        "this version starts no machines in Azure",
     ),
-    ("gcp_use_spot_instances", "this version starts no machines"),
-    ("aws_instance_class", "this version starts no machines"),
-    ("azure_instance_class", "this version starts no machines"),
-    ("gcp_instance_class", "this version starts no machines"),
-    ("gcp_use_premium_network", "this version starts no machines"),
+    (
+        "gcp_use_spot_instances",
+        "this version starts no machines in Google Cloud",
+    ),
+    (
+        "azure_instance_class",
+        "this version starts no machines in Azure",
+    ),
+    (
+        "gcp_instance_class",
+        "this version starts no machines in Google Cloud",
+    ),
+    (
+        "gcp_use_premium_network",
+        "this version starts no machines in Google Cloud",
+    ),
     (
         "gcp_service_account_name",
         "Google Cloud Storage is not supported yet",

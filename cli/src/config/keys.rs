@@ -44,6 +44,12 @@ pub(crate) enum Name {
     StackRegion,
     /// `stack_profile`
     StackProfile,
+    /// `aws_instance_class`
+    AwsInstanceClass,
+    /// `aws_use_spot_instances`
+    AwsUseSpotInstances,
+    /// `autoshutdown_minutes`
+    AutoshutdownMinutes,
 }
 
 /// One key.
@@ -136,6 +142,12 @@ keys! {
         "Its region; empty is what the AWS tools would take.";
     StackProfile, "stack_profile", Name, "", "--stack-profile",
         "The AWS profile to reach it with; empty is what the AWS tools would take.";
+    AwsInstanceClass, "aws_instance_class", Name, "", "--instance-type",
+        "Types of machines that it asks for, in this order, with commas between; empty is its own choice.";
+    AwsUseSpotInstances, "aws_use_spot_instances", Switch, "false", "--spot",
+        "Whether its machines are spot machines.";
+    AutoshutdownMinutes, "autoshutdown_minutes", Minutes, "15", "--autoshutdown-minutes",
+        "How long its machines that are kept are without a transfer before they go.";
 }
 
 #[cfg(test)]

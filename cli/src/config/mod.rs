@@ -12,5 +12,5 @@ pub(crate) mod value;
 
 pub(crate) use document::Document;
 pub(crate) use keys::Name;
-pub(crate) use resolved::{Config, Origin};
+pub(crate) use resolved::{Config, Machines, Origin};
 pub(crate) use value::Value;

@@ -131,6 +131,20 @@ impl Config {
         })
     }
 
+    /// The machines that it asks for.
+    pub(crate) fn machines(&self) -> Machines {
+        let types = self.name(Name::AwsInstanceClass).unwrap_or_default();
+        let types = types.split(',').map(str::trim);
+        Machines {
+            types: types
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            spot: self.switch(Name::AwsUseSpotInstances),
+            minutes: u32::try_from(self.number(Name::AutoshutdownMinutes)).unwrap_or(u32::MAX),
+        }
+    }
+
     /// How fast and with what resources.
     pub(crate) fn settings(&self) -> Result<Settings> {
         let base = Settings::default();
@@ -178,9 +192,36 @@ impl Config {
     }
 }
 
+/// Machines of a deployment, where no flag says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Machines {
+    /// Types, in the order in which they are asked for; none: the deployment's own choice.
+    pub(crate) types: Vec<String>,
+    /// Whether spot machines are asked for.
+    pub(crate) spot: bool,
+    /// Minutes without a transfer after which those that are kept go.
+    pub(crate) minutes: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_are_those_of_the_file() {
+        let machines = |text: &str| {
+            let (_folder, file) = document(text);
+            let config = Config::resolve(&file, |_| None, &[]).unwrap();
+            config.machines()
+        };
+        let none = machines("");
+        assert_eq!((none.types.len(), none.spot, none.minutes), (0, false, 15));
+        let some = machines(
+            "aws_instance_class = \"a.large, b.large\"\naws_use_spot_instances = true\nautoshutdown_minutes = 30\n",
+        );
+        assert_eq!(some.types, ["a.large", "b.large"]);
+        assert!(some.spot && some.minutes == 30);
+    }
 
     fn document(text: &str) -> (tempfile::TempDir, Document) {
         let folder = tempfile::tempdir().unwrap();

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Switch,
     /// A number of things at the same time.
     Parallelism,
+    /// Minutes, up to a week.
+    Minutes,
     /// A size in MiB, without a unit: the seed's `..._mb` keys.
     Mebibytes,
     /// A size with a unit.
@@ -36,7 +38,7 @@ pub(crate) enum Kind {
 pub(crate) enum Value {
     /// [`Kind::Switch`].
     Switch(bool),
-    /// [`Kind::Parallelism`].
+    /// [`Kind::Parallelism`], [`Kind::Minutes`].
     Count(u64),
     /// [`Kind::Mebibytes`], in bytes.
     Mebibytes(u64),
@@ -60,6 +62,10 @@ impl Kind {
         Ok(match self {
             Self::Switch => Value::Switch(values::switch(text)?),
             Self::Parallelism => Value::Count(values::parallelism(text)?),
+            Self::Minutes => match text.trim().parse::<u64>() {
+                Ok(count @ 1..=10_080) => Value::Count(count),
+                _ => return Err("a number of minutes from 1 to 10080 is wanted".to_owned()),
+            },
             Self::Mebibytes => match text.trim().parse::<u64>() {
                 Ok(count @ 1..=5120) => Value::Mebibytes(count << 20),
                 _ => return Err("a number of MiB from 1 to 5120 is wanted".to_owned()),
@@ -134,6 +140,7 @@ mod tests {
         for (kind, text) in [
             (Kind::Switch, "true"),
             (Kind::Parallelism, "7"),
+            (Kind::Minutes, "10080"),
             (Kind::Mebibytes, "16"),
             (Kind::Memory, "512MiB"),
             (Kind::Memory, "16777217"),

@@ -85,6 +85,12 @@ pub trait Compute: Debug + Send + Sync {
     /// What the provider's policies call a machine: who has its credentials is known by this name.
     fn identity(&self, machine: &MachineId) -> String;
 
+    /// From how many addresses a dataplane's gateways can be made reachable, and what the provider calls that quota;
+    /// `None` where no bound is known.
+    async fn most_addresses(&self) -> Result<Option<(u32, &'static str)>> {
+        Ok(None)
+    }
+
     /// How many more machines of a type there may be.
     async fn room(&self, market: Market, instance_type: &str) -> Result<Room>;
 }

@@ -1,6 +1,8 @@
 //! Looking at a deployment before anything is spent: that it is there and of this version, that its rows can be read,
 //! what each region has, and how many machines fit.
 
+use jiff::Timestamp;
+use skyhaul_model::filter::{Decision, FilterRule, FilterSpec, Filters};
 use skyhaul_model::{Error, ErrorKind, Pin, Result, Side};
 use skyhaul_state::control::check_open;
 use skyhaul_stores::open::{Ambient, Opens as _, Use};
@@ -83,6 +85,34 @@ pub async fn doctor(place: &Place, version: &str, told: &mut (dyn FnMut(Check) +
     }
 }
 
+/// Whether a bucket is one of those that transfers of a deployment may reach by its own role.
+pub async fn reaches(place: &Place, bucket: &str) -> Result<String> {
+    let outputs = place.outputs().await?;
+    let all = outputs.get("ReachedBuckets")?;
+    if is_one_of(bucket, all)? {
+        return Ok("one of the deployment's buckets".to_owned());
+    }
+    Err(Error::control(
+        ErrorKind::AccessDenied,
+        "transfers of the deployment may not reach this bucket",
+    )
+    .object(bucket)
+    .hint("`skyhaul deploy --bucket` names each bucket that they may; `--src-role-arn` and `--dst-role-arn` name roles"))
+}
+
+/// Whether a bucket is meant by one of these ARNs, whose names may have wildcards.
+fn is_one_of(bucket: &str, arns: &str) -> Result<bool> {
+    let names = arns.split(',').filter_map(|arn| arn.rsplit(':').next());
+    let taken = names.map(|name| FilterRule::include(format!("/{name}")));
+    let spec = FilterSpec {
+        rules: taken.chain([FilterRule::exclude("*")]).collect(),
+        ..FilterSpec::default()
+    };
+    let now = Timestamp::now();
+    let filters = Filters::compile(&spec, now)?;
+    Ok(filters.decide(bucket, 0, now) == Decision::Take)
+}
+
 fn complete(outputs: &Outputs) -> Result<String> {
     for name in NEEDED {
         outputs.get(name)?;
@@ -143,4 +173,24 @@ async fn room(outputs: &Outputs, name: &str, there: region::Deployed) -> Result<
         _ => format!("machines of type {kind}; no quota is known"),
     };
     Ok(quota)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_meant_by_name_or_by_wildcard() {
+        let arns = "arn:aws:s3:::photos,arn:aws:s3:::logs-*";
+        for (bucket, wanted) in [
+            ("photos", true),
+            ("photos-copy", false),
+            ("my-photos", false),
+            ("logs-2026", true),
+            ("logs", false),
+        ] {
+            assert_eq!(is_one_of(bucket, arns).unwrap(), wanted, "{bucket}");
+        }
+        assert!(is_one_of("any", "arn:aws:s3:::*").unwrap());
+    }
 }

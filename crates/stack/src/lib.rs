@@ -14,7 +14,7 @@ mod schedules;
 mod undeploy;
 
 pub use deploy::{Deploy, Network};
-pub use doctor::{Check, doctor};
+pub use doctor::{Check, doctor, reaches};
 pub use executions::{StateMachine, Tasks};
 pub use launches::{Launches, going_on};
 pub use outputs::{Outputs, Place};

@@ -3,9 +3,7 @@
 
 use std::time::Duration;
 
-use aws_config::Region;
 use aws_sdk_cloudformation::Client;
-use aws_sdk_cloudformation::config::Builder;
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::StackStatus;
 use skyhaul_compute::Compute as _;
@@ -79,7 +77,7 @@ impl Undeploy {
         for name in STAYS {
             told(format!("stays: {}", outputs.get(name)?));
         }
-        self.stack(outputs, None, &self.place.stack, told).await
+        self.stack(outputs, &self.place.stack, told).await
     }
 
     /// Ends all machines, and sees that there is none: neither in the rows nor in the account. Refused while transfers
@@ -154,22 +152,17 @@ impl Undeploy {
             Err(error) => return Err(error),
         };
         empty(&outputs.artifacts()?).await?;
-        self.stack(&outputs, Some(name), &there.stack, told).await
+        self.stack(&outputs, &there.stack, told).await
     }
 
     /// Removes a stack, and waits until it is gone.
     async fn stack(
         &self,
         outputs: &Outputs,
-        region: Option<&str>,
         stack: &str,
         told: &mut (dyn FnMut(String) + Send),
     ) -> Result<()> {
-        let mut config = Builder::from(outputs.config());
-        if let Some(region) = region {
-            config.set_region(Some(Region::new(region.to_owned())));
-        }
-        let client = Client::from_conf(config.build());
+        let client = Client::new(outputs.config());
         told(format!("removing the stack {stack}"));
         let asked = client.delete_stack().stack_name(stack).send().await;
         asked.map_err(|error| failed("the stack cannot be removed", &said(&error), stack))?;

@@ -7,7 +7,7 @@ use skyhaul_model::{Error, Result, TransferId};
 use crate::{GroupRow, TransferState};
 
 /// Rows read at a time.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 
 /// The groups of a transfer, of all shards, each shard's in its order; with `status` only those. A page
 /// is in memory at a time.

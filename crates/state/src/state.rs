@@ -12,6 +12,8 @@ use skyhaul_model::segment::ObjectTask;
 use skyhaul_model::spec::TransferSpec;
 use skyhaul_model::{HolderId, Result, TransferId};
 
+use crate::pages::PAGE;
+
 /// Where a transfer is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -548,6 +550,27 @@ pub trait TransferState: Debug + Send + Sync {
 
     /// One group.
     async fn group(&self, id: &TransferId, group: GroupId) -> Result<GroupRow>;
+
+    /// The groups of a shard that are leased. One behind many that nobody ever leased may be missing until those are: they
+    /// are leased in their order, but for those that were listed late. Costs no more than what may be leased.
+    async fn leased(&self, id: &TransferId, shard: u32) -> Result<Vec<GroupRow>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let status = Some(GroupStatus::Leased);
+            let page = self.groups(id, shard, status, after, PAGE).await?;
+            let is_last = page.len() < PAGE;
+            after = page.last().map(|row| row.sequence);
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Whether each call is paid for: who asks the same again and again, while nothing happens, asks seldom.
+    fn is_metered(&self) -> bool {
+        false
+    }
 
     /// Groups of a shard by sequence, after `after`, at most `limit`; with `status` only those.
     async fn groups(

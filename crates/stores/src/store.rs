@@ -236,6 +236,18 @@ pub struct DeleteOutcome {
     pub result: Result<()>,
 }
 
+/// Refuses (`PreconditionFailed`) what is there if it is not what a pin names.
+pub(crate) fn check_is(side: Side, found: Option<&ObjectInfo>, pin: &Pin) -> Result<()> {
+    match found {
+        Some(found) if found.pin != *pin => Err(Error::new(
+            side,
+            ErrorKind::PreconditionFailed,
+            "another version is there than expected",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// One container (a bucket, a directory tree) of one service.
 ///
 /// All keys are full keys in the container. Implementations retry throttling and passing faults
@@ -351,6 +363,17 @@ pub trait Store: Debug + Send + Sync {
 
     /// Deletes up to `delete_batch` keys.
     async fn delete(&self, keys: &[String]) -> Vec<DeleteOutcome>;
+
+    /// Deletes a key if it is what `pin` names; one that is gone is no error. Refused (`PreconditionFailed`) if it is
+    /// another one by now. Between the look and the deletion a store that knows no such condition may be written.
+    async fn delete_if(&self, key: &str, pin: &Pin) -> Result<()> {
+        let found = self.stat(key, &Pin::default(), false).await?;
+        check_is(self.side(), found.as_ref(), pin).map_err(|error| error.object(self.uri(key)))?;
+        for outcome in self.delete(&[key.to_owned()]).await {
+            outcome.result?;
+        }
+        Ok(())
+    }
 
     /// Where the container is, whoever asks: different for two stores only if their containers of
     /// the same name are different ones. For the decision whether two sides overlap.

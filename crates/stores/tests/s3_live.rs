@@ -11,6 +11,7 @@ use skyhaul_stores::store::{
     Access, Condition, CopyRequest, CopySource, ListRequest, PartWrite, PutRequest, ReadRequest,
     Store, UploadRequest,
 };
+use skyhaul_tests::fault::{FaultProxy, Op, Plan};
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use skyhaul_tests::servers::{Endpoint, servers};
 
@@ -427,4 +428,24 @@ async fn odd_keys_are_deleted_too() {
         outcome.result.unwrap();
     }
     assert!(bucket.list("").is_empty());
+}
+
+#[test]
+fn what_is_deleted_if_it_is_some_version_is_named_in_the_request() {
+    let bucket = Bucket::create(&servers().src, "deleteif");
+    let proxy = FaultProxy::start(&servers().src, Plan::new(0));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let tag = runtime.block_on(async {
+        let store = open_as(proxy.endpoint(), &bucket.name, Side::Destination).await;
+        store.put("k", put(b"x", None)).await.unwrap();
+        let seen = store.stat("k", &Pin::default(), false).await.unwrap();
+        let pin = seen.unwrap().pin;
+        store.delete_if("k", &pin).await.unwrap();
+        pin.etag.unwrap()
+    });
+    assert!(bucket.list("").is_empty());
+    let log = proxy.log();
+    let asked: Vec<_> = log.of(Op::Delete).collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].request.if_match, Some(format!("\"{tag}\"")));
 }

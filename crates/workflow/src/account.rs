@@ -47,8 +47,8 @@ pub struct Account {
     pub regions: Regions,
     /// The zones of each region.
     pub zones: BTreeMap<String, Vec<String>>,
-    /// The port that gateways listen on.
-    pub port: u16,
+    /// The port that gateways listen on, if it is the same in all regions.
+    pub port: Option<u16>,
     /// What machines are started with.
     pub boot: Box<BootOf>,
     /// What wraps secrets.

@@ -116,7 +116,7 @@ impl Guest {
             staging,
             regions: Regions::default(),
             zones: BTreeMap::new(),
-            port: 0,
+            port: None,
             boot: Box::new(|_, _| String::new()),
             vault: Arc::new(NotHere),
             waiting: Arc::new(NotHere),
@@ -218,7 +218,7 @@ impl Guest {
 
     /// Takes the steps that look at the source, until the attempt is over.
     async fn steps(&self, attempt: &Attempt) -> Result<()> {
-        let account = &self.account;
+        let (account, mut listed) = (&self.account, false);
         loop {
             match attempt.goes_on(&*account.control).await {
                 Ok(true) => {}
@@ -230,7 +230,7 @@ impl Guest {
                 }
                 Err(error) => return Err(error),
             }
-            match self.step(attempt).await {
+            match self.step(attempt, &mut listed).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 // It is over, or about to be.
@@ -257,8 +257,9 @@ impl Guest {
         }
     }
 
-    /// One slice of what is to be done next. Whether the transfer has ended.
-    async fn step(&self, attempt: &Attempt) -> Result<bool> {
+    /// One slice of what is to be done next. Whether the transfer has ended. `listed`: whether all is known to be listed,
+    /// and the progress, which is many rows, need not be read again.
+    async fn step(&self, attempt: &Attempt, listed: &mut bool) -> Result<bool> {
         let (account, until) = (&self.account, Instant::now() + SLICE);
         let row = match account.state.transfer(&attempt.transfer).await {
             Ok(row) if row.attempt == attempt.attempt => row,
@@ -269,8 +270,10 @@ impl Guest {
         };
         match row.phase {
             Phase::Copy => {
-                let progress = account.state.progress(&row.id).await?;
-                if !progress.listing_done {
+                if !*listed {
+                    *listed = account.state.progress(&row.id).await?.listing_done;
+                }
+                if !*listed {
                     steps::list(account, attempt, until).await?;
                 }
             }

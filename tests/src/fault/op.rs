@@ -45,6 +45,8 @@ pub struct Request {
     pub query: String,
     /// The Range header.
     pub range: Option<String>,
+    /// The If-Match header.
+    pub if_match: Option<String>,
 }
 
 impl Request {
@@ -55,16 +57,17 @@ impl Request {
         let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
         let query = head.uri.query().unwrap_or_default();
         let copies = head.headers.contains_key("x-amz-copy-source");
-        let range = head
-            .headers
-            .get(http::header::RANGE)
-            .and_then(|value| value.to_str().ok());
+        let header = |name: http::HeaderName| {
+            let value = head.headers.get(name)?.to_str().ok()?;
+            Some(value.to_owned())
+        };
         Self {
             op: operation(head.method.as_str(), bucket, key, query, copies),
             bucket: bucket.to_owned(),
             key: percent_decode_str(key).decode_utf8_lossy().into_owned(),
             query: query.to_owned(),
-            range: range.map(str::to_owned),
+            range: header(http::header::RANGE),
+            if_match: header(http::header::IF_MATCH),
         }
     }
 

@@ -300,6 +300,7 @@ mod tests {
             key: key.into(),
             query: String::new(),
             range: None,
+            if_match: None,
         }
     }
 

@@ -53,6 +53,12 @@ impl FaultProxy {
     /// Starts a proxy for `upstream` on a free port.
     #[must_use]
     pub fn start(upstream: &Endpoint, plan: Plan) -> Self {
+        Self::start_at("127.0.0.1", upstream, plan)
+    }
+
+    /// The same on an address of this machine, where others see it.
+    #[must_use]
+    pub fn start_at(address: &str, upstream: &Endpoint, plan: Plan) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("fault-proxy")
@@ -60,7 +66,7 @@ impl FaultProxy {
             .build()
             .expect("a runtime starts");
         let listener = runtime
-            .block_on(TcpListener::bind(("127.0.0.1", 0)))
+            .block_on(TcpListener::bind((address, 0)))
             .expect("a port is free");
         let url = format!("http://{}", listener.local_addr().expect("a bound socket"));
         let shared = Arc::new(Shared {

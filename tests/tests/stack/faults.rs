@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use skyhaul_tests::cloud::Cloud;
+use skyhaul_tests::cloud::{Cloud, OUTSIDE};
 use skyhaul_tests::eventually;
+use skyhaul_tests::fault::{FaultProxy, Op, Plan};
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
 use skyhaul_tests::servers::Endpoint;
 
@@ -99,6 +100,13 @@ static LIST: Step = step(
     Shape::Machines,
 );
 static AWAIT: Step = step("Await", "Watch", &["token"], &[], Shape::Machines);
+static LOOK: Step = step(
+    "Look",
+    "Watch",
+    &["attempt"],
+    &["token", "error"],
+    Shape::Machines,
+);
 static LIST_ALONE: Step = step(
     "ListAlone",
     "List",
@@ -124,6 +132,8 @@ enum Moment {
     In(&'static Step),
     /// A machine is lost, and is being replaced.
     Repair,
+    /// All is copied, and machines are still there while the state is on.
+    After(&'static Step),
 }
 
 impl Moment {
@@ -133,7 +143,7 @@ impl Moment {
             Self::Work => "(gateways copy)",
             Self::Whole => "(all of it)",
             Self::WholeAlone => "(all, no machine)",
-            Self::In(step) => step.state,
+            Self::In(step) | Self::After(step) => step.state,
             Self::Repair => "Repair",
         }
     }
@@ -142,14 +152,16 @@ impl Moment {
         match self {
             Self::In(step) => step.shape,
             Self::WholeAlone => Shape::Little,
-            Self::Launched | Self::Work | Self::Whole | Self::Repair => Shape::Machines,
+            Self::Launched | Self::Work | Self::Whole | Self::Repair | Self::After(_) => {
+                Shape::Machines
+            }
         }
     }
 
     /// The step whose function is met.
     fn step(self) -> Option<&'static Step> {
         match self {
-            Self::In(step) => Some(step),
+            Self::In(step) | Self::After(step) => Some(step),
             Self::Repair => Some(&PROVISION),
             _ => None,
         }
@@ -159,6 +171,8 @@ impl Moment {
 /// A transfer to which something happens.
 struct Faulty<'a> {
     cloud: &'a Cloud,
+    /// Before the destination's server.
+    proxy: &'a FaultProxy,
     fault: Fault,
     moment: Moment,
     from: Bucket,
@@ -180,14 +194,15 @@ fn sources(shape: Shape) -> (&'static str, Vec<ObjectSpec>) {
 }
 
 impl<'a> Faulty<'a> {
-    fn new(cloud: &'a Cloud, fault: Fault, moment: Moment) -> Self {
+    fn new(cloud: &'a Cloud, proxy: &'a FaultProxy, fault: Fault, moment: Moment) -> Self {
         let shape = moment.shape();
-        let (src, dst): (_, &Endpoint) = match shape {
+        let (own, dst): (_, &Endpoint) = match shape {
             Shape::Itself => (&cloud.src, &cloud.src),
-            _ => (&cloud.src, &cloud.dst),
+            _ => (&cloud.dst, proxy.endpoint()),
         };
+        let src = &cloud.src;
         let from = Bucket::named(src, sources(shape).0);
-        let to = Bucket::named(dst, skyhaul_tests::unique_name("faulty-to"));
+        let to = Bucket::named(own, skyhaul_tests::unique_name("faulty-to"));
         to.make();
         let (source, destination) = (from.uri(""), to.uri(""));
         let mut copy = vec!["cp", "-r", &source, &destination];
@@ -196,10 +211,13 @@ impl<'a> Faulty<'a> {
             let lost = matches!(fault, Fault::Crash | Fault::Interrupt);
             let gateways = if lost { "2" } else { "1" };
             copy.extend(["--gateways", gateways, "--bwlimit", "6M"]);
+            // Large ones are uploads, whose completions are counted.
+            copy.extend(["--multipart-threshold", "8M", "--part-size", "8M"]);
         }
         let copy = Cloud::at(src, dst, &copy);
         Self {
             cloud,
+            proxy,
             fault,
             moment,
             from,
@@ -329,7 +347,33 @@ impl<'a> Faulty<'a> {
                 self.wishes("cancel", &id);
                 self.is_begun_anew(&id);
             }
+            Fault::Crash | Fault::Interrupt => {
+                let id = self.held();
+                let machines = self.cloud.left().instances;
+                self.cloud
+                    .fault(machines.last().unwrap(), self.machine_fault());
+                self.release();
+                self.command("wait", &id, &[0]);
+            }
+            // Of the machine that is to take the place of one that is lost.
+            Fault::Short => {
+                let id = self.cloud.submit(&self.copy);
+                self.until(|| self.reached(&id));
+                self.trouble(json!({ "capacity": 2 }));
+                let machines = self.cloud.left().instances;
+                self.cloud.fault(machines.last().unwrap(), "crash");
+                self.command("wait", &id, &[0]);
+                assert!(self.happened("capacity") >= 2);
+            }
             other => panic!("{other:?} is not of a step"),
+        }
+    }
+
+    /// What happens to a machine, as the account calls it.
+    fn machine_fault(&self) -> &'static str {
+        match self.fault {
+            Fault::Interrupt => "interrupt",
+            _ => "crash",
         }
     }
 
@@ -348,12 +392,8 @@ impl<'a> Faulty<'a> {
         let left = self.cloud.left();
         match self.fault {
             Fault::Crash | Fault::Interrupt => {
-                let fault = if self.fault == Fault::Crash {
-                    "crash"
-                } else {
-                    "interrupt"
-                };
-                self.cloud.fault(left.instances.last().unwrap(), fault);
+                self.cloud
+                    .fault(left.instances.last().unwrap(), self.machine_fault());
                 self.command("wait", &id, &[0]);
             }
             Fault::Stop => {
@@ -410,7 +450,7 @@ impl<'a> Faulty<'a> {
     /// All of it: it ends whole, and nothing is left.
     fn ends_whole(&self) {
         match self.moment {
-            Moment::In(_) | Moment::Repair => self.in_step(),
+            Moment::In(_) | Moment::Repair | Moment::After(_) => self.in_step(),
             Moment::Launched | Moment::Work => self.at_moment(),
             Moment::Whole | Moment::WholeAlone => self.throughout(),
         }
@@ -419,6 +459,34 @@ impl<'a> Faulty<'a> {
         assert_eq!(self.from.digests(""), self.to.digests(""), "{what}");
         assert!(self.to.uploads().is_empty(), "{what}");
         nothing_left(self.cloud);
+        self.completed_once(&what);
+        // And nothing is found by who looks for what was left.
+        let reaped = self.cloud.invoke("Reap", &json!({}));
+        assert_eq!(reaped["actions"], json!([]), "{what}");
+        assert_eq!(reaped["strays"], json!([]), "{what}");
+    }
+
+    /// Each key was completed once: what was begun anew after a cancellation is another transfer.
+    fn completed_once(&self, what: &str) {
+        let most = if self.fault == Fault::Cancel { 2 } else { 1 };
+        let mut completed: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in self.proxy.log().of(Op::Complete) {
+            if entry.request.bucket == self.to.name && entry.status == 200 {
+                *completed.entry(entry.request.key.clone()).or_default() += 1;
+            }
+        }
+        if self.moment.shape() == Shape::Machines {
+            assert_eq!(completed.len(), 4, "{what}: {completed:?}");
+        }
+        let more: Vec<_> = completed
+            .iter()
+            .filter(|(_, count)| **count > most)
+            .collect();
+        assert!(
+            more.is_empty(),
+            "{what}: completed more than once: {more:?}"
+        );
+        self.proxy.clear_log();
     }
 }
 
@@ -444,6 +512,7 @@ fn table(met: &BTreeMap<(usize, &'static str, Fault), u64>) -> String {
 
 /// Each fault at its moment.
 fn survives(cloud: &Cloud, cases: &[(Fault, Moment)]) {
+    let proxy = FaultProxy::start_at(OUTSIDE, &cloud.dst, Plan::new(0));
     let mut filled = Vec::new();
     let mut met = BTreeMap::new();
     for (order, (fault, moment)) in cases.iter().enumerate() {
@@ -456,7 +525,7 @@ fn survives(cloud: &Cloud, cases: &[(Fault, Moment)]) {
         }
         eprintln!("{fault:?} at {}", moment.name());
         let begun = Instant::now();
-        Faulty::new(cloud, *fault, *moment).ends_whole();
+        Faulty::new(cloud, &proxy, *fault, *moment).ends_whole();
         let row = cases.iter().position(|(_, other)| other == moment);
         let row = row.unwrap_or(order);
         met.insert((row, moment.name(), *fault), begun.elapsed().as_secs());
@@ -474,6 +543,7 @@ fn soak_stack_survives_every_fault_at_every_moment() {
         &PROVISION,
         &LIST,
         &AWAIT,
+        &LOOK,
         &LIST_ALONE,
         &COPY_ALONE,
         &COMPLETE,
@@ -490,7 +560,12 @@ fn soak_stack_survives_every_fault_at_every_moment() {
         })
         .collect();
     let repairs = functions.into_iter().chain(wishes);
+    let repairs = repairs.chain([Fault::Short]);
     cases.extend(repairs.map(|fault| (fault, Moment::Repair)));
+    for step in [&COMPLETE, &VERIFY, &TEARDOWN] {
+        let each = [Fault::Crash, Fault::Interrupt];
+        cases.extend(each.map(|fault| (fault, Moment::After(step))));
+    }
     for moment in [Moment::Launched, Moment::Work] {
         let each = [Fault::Crash, Fault::Interrupt].into_iter().chain(wishes);
         cases.extend(each.map(|fault| (fault, moment)));

@@ -8,11 +8,12 @@ mod faults;
 mod guest;
 mod isolation;
 mod operate;
+mod schedules;
 mod triggers;
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use skyhaul_tests::cloud::{Cloud, Left};
 use skyhaul_tests::eventually;
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
@@ -46,8 +47,15 @@ fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
     from.put(&objects(large, small));
     let (source, destination) = (from.uri(""), to.uri(""));
     let copy = ["cp", "-r", &source, &destination, "--gateways", "2"];
-    // Who submits goes away at once.
-    let id = cloud.submit(&Cloud::at(&cloud.src, &cloud.dst, &copy));
+    // Who submits is killed at once.
+    let follows = [&copy[..], &["--json"]].concat();
+    let submits = cloud
+        .cli
+        .start(&Cloud::at(&cloud.src, &cloud.dst, &follows));
+    let told = submits.stdout_line(|line| line.contains("following"));
+    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    let id = told["transfer"].as_str().unwrap().to_owned();
+    drop(submits.kill());
     let launched = eventually("machines", Duration::from_mins(2), || {
         let left = cloud.left();
         (left.instances.len() == 4).then_some(left)
@@ -120,76 +128,6 @@ fn nothing_left(cloud: &Cloud) {
     });
 }
 
-/// A schedule syncs at its times: what is little without a machine, and what overlaps is refused.
-fn syncs_at_its_times(cloud: &Cloud) {
-    let (from, to) = cloud.pair("s", "t");
-    from.put(&objects(8 * MIB, 20));
-    let (source, destination) = (from.uri(""), to.uri(""));
-    let times = ["--rate", "1 hour"];
-    let add = ["schedule", "add", "hourly", &source, &destination];
-    let unsaid = cloud.run(&[&add[..], &times, &["--delete"]].concat());
-    unsaid.assert_code(2);
-    cloud
-        .run(&[&add[..], &times, &["--delete", "-y"]].concat())
-        .assert_code(0);
-    let list = cloud.cli.run(&["schedule", "list", "--json"]);
-    let listed = list.assert_code(0).events();
-    assert_eq!(
-        (&listed[0]["name"], &listed[0]["enabled"]),
-        (&json!("hourly"), &json!(true))
-    );
-    let fire = |hour: u32| {
-        let time = format!("2026-11-29T{hour:02}:00:00Z");
-        cloud.invoke("Trigger", &json!({ "schedule": "hourly", "time": time }))
-    };
-    // Told twice it is one run; another time meanwhile is refused.
-    let first = fire(1);
-    assert_eq!(fire(1), first);
-    let refused = fire(2);
-    assert!(refused["refused"].is_string(), "{refused}");
-    let ran = |fired: &serde_json::Value| {
-        let id = fired["begun"].as_str().unwrap();
-        let ended = cloud.cli.run(&["wait", id, "--json"]);
-        let summary = ended.assert_code(0).events().pop().unwrap();
-        let standing = cloud
-            .cli
-            .run(&["status", id, "--json"])
-            .events()
-            .pop()
-            .unwrap();
-        let machines = standing["submission"]["dataplane"].clone();
-        assert!(machines.is_null(), "{standing}");
-        summary
-    };
-    assert_eq!(ran(&first)["objects_done"], 25);
-    assert_eq!(from.digests(""), to.digests(""));
-    let gone = from.list("")[0].key.clone();
-    from.delete(&[&gone]);
-    assert_eq!(ran(&fire(3))["objects_done"], 0);
-    assert_eq!(from.digests(""), to.digests(""));
-    for (command, enabled) in [("pause", false), ("resume", true)] {
-        cloud
-            .cli
-            .run(&["schedule", command, "hourly"])
-            .assert_code(0);
-        let listed = cloud.cli.run(&["schedule", "list", "--json"]).events();
-        assert_eq!(listed[0]["enabled"], enabled);
-    }
-    cloud
-        .cli
-        .run(&["schedule", "remove", "hourly"])
-        .assert_code(0);
-    assert_eq!(
-        cloud
-            .cli
-            .run(&["schedule", "list", "--json"])
-            .events()
-            .len(),
-        0
-    );
-    nothing_left(cloud);
-}
-
 /// Keys of a service that knows no roles are in a secret, of which the order has the name alone.
 fn reads_keys_from_a_secret(cloud: &Cloud) {
     let (from, to) = cloud.pair("s", "t");
@@ -256,7 +194,7 @@ fn heavy_stack_carries_transfers_out() {
     let cloud = Cloud::deployed(&["*", EVENTFUL]);
     moves_what_is_submitted(&cloud, 64 * MIB, 200);
     triggers::keeps_up_with_objects(&cloud);
-    syncs_at_its_times(&cloud);
+    schedules::syncs_at_its_times(&cloud);
     reads_keys_from_a_secret(&cloud);
     carries_out_at_once(&cloud, 4);
 }
@@ -264,5 +202,5 @@ fn heavy_stack_carries_transfers_out() {
 #[test]
 #[ignore = "needs root: makes network namespaces"]
 fn soak_stack_moves_two_gibibytes() {
-    moves_what_is_submitted(&Cloud::deployed(&["*"]), 1700 * MIB, 10_000);
+    moves_what_is_submitted(&Cloud::deployed(&["*"]), 1_920 * MIB, 10_000);
 }

@@ -80,7 +80,12 @@ struct Changes<'a> {
 
 impl Changes<'_> {
     fn next(&mut self) {
-        let key = format!("{}/{}", self.prefix, self.random.random_range(0..200));
+        // Some are changed on both sides: the newer counts.
+        let key = if self.random.random_ratio(1, 6) {
+            format!("both/{}", self.random.random_range(0..40))
+        } else {
+            format!("{}/{}", self.prefix, self.random.random_range(0..200))
+        };
         match self.random.random_range(0..100) {
             0..65 => {
                 let (seed, size) = (self.random.random(), self.random.random_range(0..20_000));

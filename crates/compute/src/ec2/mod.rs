@@ -102,6 +102,10 @@ impl Compute for Ec2 {
         format!("{}{machine}", self.region.identity)
     }
 
+    async fn most_addresses(&self) -> Result<Option<(u32, &'static str)>> {
+        Ok(Some(room::addresses(self).await))
+    }
+
     async fn room(&self, market: Market, instance_type: &str) -> Result<Room> {
         room::room(self, market, instance_type).await
     }

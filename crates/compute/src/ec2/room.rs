@@ -7,6 +7,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 
 use super::{Ec2, failure};
 use crate::Room;
+use crate::region::Architecture;
 
 /// Types that share the quota of standard machines, by the first letters of their names:
 /// <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html>.
@@ -33,6 +34,13 @@ fn is_standard(instance_type: &str) -> bool {
 }
 
 pub(super) async fn room(ec2: &Ec2, market: Market, instance_type: &str) -> Result<Room> {
+    let architecture = Architecture::of(instance_type);
+    if !ec2.region.images.contains_key(&architecture) {
+        let message = "gateways were not built for the processors of this type";
+        return Err(Error::control(ErrorKind::NotFound, message)
+            .object(instance_type)
+            .hint("types without a `g` behind their generation have x86-64 processors"));
+    }
     let failed = "the room for machines cannot be looked at";
     let types = ec2
         .client
@@ -82,17 +90,27 @@ pub(super) async fn room(ec2: &Ec2, market: Market, instance_type: &str) -> Resu
         each,
         used,
         quota: match quota {
-            Some(code) => allowed(ec2, code).await,
+            Some(code) => allowed(ec2, "ec2", code).await,
             None => None,
         },
         code: quota.unwrap_or("unknown").to_owned(),
     })
 }
 
+/// Inbound rules of a security group, and how many there may be where nothing else is told:
+/// <https://docs.aws.amazon.com/vpc/latest/userguide/amazon-vpc-limits.html#vpc-limits-security-groups>.
+const RULES: (&str, u32) = ("L-0EA8095F", 60);
+
+/// How many addresses the rules of a security group have room for.
+pub(super) async fn addresses(ec2: &Ec2) -> (u32, &'static str) {
+    let (code, usual) = RULES;
+    (allowed(ec2, "vpc", code).await.unwrap_or(usual), code)
+}
+
 /// What the account may use. Who may not ask for it finds out at the launch.
-async fn allowed(ec2: &Ec2, code: &str) -> Option<u32> {
+async fn allowed(ec2: &Ec2, service: &str, code: &str) -> Option<u32> {
     let request = ec2.quotas.get_service_quota();
-    let reply = request.service_code("ec2").quota_code(code).send().await;
+    let reply = request.service_code(service).quota_code(code).send().await;
     match reply {
         // The service tells whole numbers as floating ones; what is no such number bounds nothing.
         Ok(reply) => format!("{:.0}", reply.quota()?.value()?).parse().ok(),

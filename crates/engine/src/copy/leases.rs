@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use skyhaul_model::group::{GroupId, GroupStatus, Lease};
 use skyhaul_model::{Error, ErrorKind, HolderId, Result};
-use skyhaul_state::pages;
+use skyhaul_state::{GroupRow, pages};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
@@ -19,14 +19,14 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Looks at all leases, and frees those that are as they were a term ago. How many.
+    /// Looks at leases, and frees those that are as they were a term ago. How many.
     pub async fn look(&mut self, engine: &Engine, term: Duration) -> Result<u64> {
         let now = Instant::now();
         let mut seen = HashMap::new();
         let mut freed = 0;
         // Its own, too: work that could not prove its lease in time has ended, and a lease that is
         // worked under changes.
-        for (group, lease) in leased(engine).await? {
+        for (group, lease) in observed(engine).await? {
             let since = match self.seen.get(&group) {
                 Some((known, since)) if *known == lease => *since,
                 _ => now,
@@ -43,16 +43,28 @@ impl Observer {
     }
 }
 
+/// A leased group with its lease.
+fn held(row: GroupRow) -> Result<(GroupId, Lease)> {
+    let none = || Error::control(ErrorKind::Internal, "a leased group has no lease");
+    Ok((row.id, row.lease.ok_or_else(none)?))
+}
+
 /// All groups that are leased, each with its lease.
 async fn leased(engine: &Engine) -> Result<Vec<(GroupId, Lease)>> {
-    let mut all = Vec::new();
     let groups = pages::groups(&*engine.state, &engine.id, Some(GroupStatus::Leased));
-    futures::pin_mut!(groups);
-    while let Some(row) = groups.try_next().await? {
-        let lease = row
-            .lease
-            .ok_or_else(|| Error::control(ErrorKind::Internal, "a leased group has no lease"))?;
-        all.push((row.id, lease));
+    groups
+        .and_then(|row| std::future::ready(held(row)))
+        .try_collect()
+        .await
+}
+
+/// Those that are looked at again and again: what is missing now is there when its time has come.
+async fn observed(engine: &Engine) -> Result<Vec<(GroupId, Lease)>> {
+    let mut all = Vec::new();
+    for shard in 0..engine.state.shards() {
+        let rows = engine.state.leased(&engine.id, shard).await?;
+        let held: Result<Vec<_>> = rows.into_iter().map(held).collect();
+        all.extend(held?);
     }
     Ok(all)
 }

@@ -101,6 +101,18 @@ pub struct MemberRow {
     pub public_address: Option<IpAddr>,
     /// Since when its provider tells nothing of the machine, by the clock of who looked.
     pub missing_since: Option<Timestamp>,
+    /// What the machine has said of itself last while nothing used it.
+    #[serde(default)]
+    pub heard: Option<Heard>,
+}
+
+/// A sign of life of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heard {
+    /// Another one each time.
+    pub beat: u64,
+    /// Since when it is known, by the clock of who looked.
+    pub since: Timestamp,
 }
 
 impl MemberRow {
@@ -114,6 +126,7 @@ impl MemberRow {
             private_address: None,
             public_address: None,
             missing_since: None,
+            heard: None,
         }
     }
 
@@ -215,6 +228,15 @@ pub enum MemberStep {
         /// The machine.
         machine: MachineId,
         /// By the clock of who looked. The first counts, until it is seen again.
+        now: Timestamp,
+    },
+    /// The machine has said this of itself. The first time that it is seen counts.
+    Heard {
+        /// The machine.
+        machine: MachineId,
+        /// What it said.
+        beat: u64,
+        /// By the clock of who looked.
         now: Timestamp,
     },
     /// The machine is lost, and another is looked for. Only while the dataplane is active.
@@ -393,6 +415,15 @@ impl DataplaneRow {
             }
             MemberStep::Missing { machine, now } if member.machine.as_ref() == Some(machine) => {
                 member.missing_since.get_or_insert(*now);
+            }
+            MemberStep::Heard { machine, beat, now }
+                if member.machine.as_ref() == Some(machine)
+                    && member.heard.is_none_or(|heard| heard.beat != *beat) =>
+            {
+                member.heard = Some(Heard {
+                    beat: *beat,
+                    since: *now,
+                });
             }
             MemberStep::Replace { machine }
                 if active && member.machine == *machine && member.status != MemberStatus::Open =>

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use skyhaul_model::{Error, ErrorKind, HolderId, Result, TransferId};
+use skyhaul_model::{Checksum, Error, ErrorKind, HolderId, Result, TransferId};
 
 /// A key of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -29,20 +29,55 @@ pub struct KeyLease {
     pub until: Timestamp,
 }
 
-/// Which versions are the same object: `ETag`s.
+/// Which versions are the same object: `ETag`s, and where it counts who wrote it their times, for who writes the same
+/// bytes once more has the same `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// At the source.
     pub source: String,
     /// What was made of it at a destination.
     pub destination: String,
+    /// The source's time.
+    #[serde(default)]
+    pub read: Option<Timestamp>,
+    /// That of what was made.
+    #[serde(default)]
+    pub made: Option<Timestamp>,
 }
+
+/// What is about to be written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    /// Bytes.
+    pub size: u64,
+    /// The source's `ETag`.
+    pub etag: Option<String>,
+    /// Of the bytes.
+    pub checksum: Option<Checksum>,
+}
+
+/// A write whose end is not known: it may come to pass late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Of the lease under which it was begun.
+    pub fence: u64,
+    /// When, by the clock of who began it.
+    pub at: Timestamp,
+    /// What is written.
+    pub content: Content,
+}
+
+/// Intents that are remembered for each destination: the newest. Each is of a worker that stood still or died.
+const INTENTS: usize = 8;
 
 /// A transfer that copies a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Carried {
     /// The transfer.
     pub transfer: TransferId,
+    /// How many were begun before it, for the same version, and failed.
+    #[serde(default)]
+    pub failed: u32,
     /// The `ETag` of what it copies.
     pub source: String,
 }
@@ -64,6 +99,9 @@ pub struct DirtyKey {
     pub lease: Option<KeyLease>,
     /// What was written, by the destination's place among those of the rule.
     pub written: BTreeMap<u32, Written>,
+    /// Writes that were begun, by the destination's place.
+    #[serde(default)]
+    pub intents: BTreeMap<u32, Vec<Intent>>,
     /// Transfers that copy what is too large for a function, by the destination's place.
     pub transfers: BTreeMap<u32, Carried>,
 }
@@ -84,6 +122,17 @@ pub enum DirtyChange {
         now: Timestamp,
         /// How long the lease lasts.
         until: Timestamp,
+    },
+    /// A destination is about to be written. Refused (`LeaseLost`) if another has the lease now.
+    Writes {
+        /// Of the lease.
+        fence: u64,
+        /// The destination.
+        destination: u32,
+        /// What.
+        content: Content,
+        /// Now, by the clock of who writes.
+        now: Timestamp,
     },
     /// A destination was written. Refused (`LeaseLost`) if another has the lease now.
     Wrote {
@@ -139,6 +188,7 @@ impl DirtyKey {
             fence: 0,
             lease: None,
             written: BTreeMap::new(),
+            intents: BTreeMap::new(),
             transfers: BTreeMap::new(),
         }
     }
@@ -177,6 +227,24 @@ impl DirtyKey {
                     until: *until,
                 });
             }
+            DirtyChange::Writes {
+                fence,
+                destination,
+                content,
+                now,
+            } => {
+                self.held(*fence)?;
+                let intents = self.intents.entry(*destination).or_default();
+                // Who holds it writes one at a time: an earlier one of its has ended.
+                intents.retain(|intent| intent.fence != *fence);
+                intents.push(Intent {
+                    fence: *fence,
+                    at: *now,
+                    content: content.clone(),
+                });
+                let old = intents.len().saturating_sub(INTENTS);
+                intents.drain(..old);
+            }
             DirtyChange::Wrote {
                 fence,
                 destination,
@@ -187,6 +255,9 @@ impl DirtyKey {
                     Some(what) => self.written.insert(*destination, what.clone()),
                     None => self.written.remove(destination),
                 };
+                if let Some(intents) = self.intents.get_mut(destination) {
+                    intents.retain(|intent| intent.fence != *fence);
+                }
             }
             DirtyChange::Hands {
                 fence,
@@ -202,6 +273,10 @@ impl DirtyKey {
             DirtyChange::Settle { fence, marks } => {
                 self.held(*fence)?;
                 self.settled = self.settled.max(*marks);
+                // Whoever settles has heard of the end of all that it wrote.
+                for intents in self.intents.values_mut() {
+                    intents.retain(|intent| intent.fence != *fence);
+                }
                 if self.marks == *marks {
                     self.lease = None;
                 }
@@ -253,6 +328,52 @@ mod tests {
         }
     }
 
+    fn writes(fence: u64) -> DirtyChange {
+        DirtyChange::Writes {
+            fence,
+            destination: 0,
+            content: Content {
+                size: fence,
+                etag: None,
+                checksum: None,
+            },
+            now: at(0),
+        }
+    }
+
+    #[test]
+    fn a_write_whose_end_is_not_known_is_remembered() {
+        let holder = HolderId::generate();
+        let mut row = key();
+        let fences = |row: &DirtyKey| {
+            let intents = row.intents.get(&0).into_iter().flatten();
+            intents.map(|intent| intent.fence).collect::<Vec<_>>()
+        };
+        for fence in 1..=INTENTS as u64 + 1 {
+            row.apply(&take(&holder, 0)).unwrap();
+            // Begun once more by who holds it, it is one.
+            row.apply(&writes(fence)).unwrap();
+            row.apply(&writes(fence)).unwrap();
+        }
+        assert_eq!(fences(&row), (2..=INTENTS as u64 + 1).collect::<Vec<_>>());
+        let wrote = DirtyChange::Wrote {
+            fence: INTENTS as u64 + 1,
+            destination: 0,
+            what: None,
+        };
+        row.apply(&wrote).unwrap();
+        assert_eq!(fences(&row), (2..=INTENTS as u64).collect::<Vec<_>>());
+        // A refused one has ended, too, for whoever settles.
+        row.apply(&take(&holder, 0)).unwrap();
+        row.apply(&writes(INTENTS as u64 + 2)).unwrap();
+        let settle = DirtyChange::Settle {
+            fence: INTENTS as u64 + 2,
+            marks: 0,
+        };
+        row.apply(&settle).unwrap();
+        assert_eq!(fences(&row), (2..=INTENTS as u64).collect::<Vec<_>>());
+    }
+
     #[test]
     fn an_event_that_is_older_than_the_newest_does_nothing() {
         assert!(is_older("FF", "100") && is_older("0a1", "a2") && !is_older("A", "0a"));
@@ -277,6 +398,7 @@ mod tests {
         row.apply(&take(&other, 10)).unwrap();
         for late in [
             DirtyChange::Settle { fence: 1, marks: 1 },
+            writes(1),
             DirtyChange::Wrote {
                 fence: 1,
                 destination: 0,

@@ -229,6 +229,10 @@ impl ControlState for MemoryControl {
         Ok(kept.or_insert_with(|| wrapped.clone()).clone())
     }
 
+    async fn secret_holders(&self) -> Result<Vec<TransferId>> {
+        Ok(self.held().secrets.keys().cloned().collect())
+    }
+
     async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
         self.held().secrets.remove(transfer);
         Ok(())

@@ -20,10 +20,10 @@ use skyhaul_model::machine::{DataplaneId, MachineId};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 
 pub use dataplane::{
-    DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberPlan, MemberRole,
+    DataplaneChange, DataplaneRow, DataplaneStatus, Heard, MemberChange, MemberPlan, MemberRole,
     MemberRow, MemberStatus, MemberStep, NewDataplane,
 };
-pub use dirty::{Carried, DirtyChange, DirtyKey, KeyLease, RuleKey, Written};
+pub use dirty::{Carried, Content, DirtyChange, DirtyKey, Intent, KeyLease, RuleKey, Written};
 pub use enrolment::{Enrolment, EnrolmentChange, LONGEST_ASSIGNMENT, MOST_ASSIGNMENTS};
 pub use memory::MemoryControl;
 pub use rule::Rule;
@@ -137,6 +137,9 @@ pub trait ControlState: Debug + Send + Sync {
 
     /// Keeps a transfer's secrets unless it has some already; those that it has now.
     async fn keep_secrets(&self, transfer: &TransferId, wrapped: &Bytes) -> Result<Bytes>;
+
+    /// The transfers of which there are secrets, in the order of their identifiers.
+    async fn secret_holders(&self) -> Result<Vec<TransferId>>;
 
     /// Removes a transfer's secrets, if there are any.
     async fn drop_secrets(&self, transfer: &TransferId) -> Result<()>;

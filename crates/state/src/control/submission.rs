@@ -136,7 +136,8 @@ pub enum SubmissionStep {
     Base(Base),
     /// These machines are to be replaced, and no others.
     Lost(BTreeSet<IntentId>),
-    /// These machines have been: signs of life count anew.
+    /// These machines have been: signs of life count anew. What was done last does not: where each machine dies before it
+    /// has done anything, that is a stall.
     Replaced(BTreeSet<IntentId>),
 }
 
@@ -274,7 +275,6 @@ impl Submission {
             SubmissionStep::Replaced(intents) => {
                 self.lost.retain(|intent| !intents.contains(intent));
                 self.signs.clear();
-                self.progress = None;
             }
         }
     }

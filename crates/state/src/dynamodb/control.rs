@@ -44,6 +44,7 @@ use crate::control::{
 
 const DATAPLANES: &str = "dataplanes";
 const LIVE: &str = "live";
+const SECRETS: &str = "secrets";
 const SCHEDULES: &str = "schedules";
 const RULES: &str = "rules";
 const REGIONS: &str = "regions";
@@ -141,7 +142,7 @@ fn closing() -> Key {
 
 fn secrets(transfer: &TransferId) -> Key {
     Key {
-        partition: "secrets".to_owned(),
+        partition: SECRETS.to_owned(),
         sort: transfer.to_string(),
     }
 }
@@ -438,6 +439,15 @@ impl ControlState for DynamoDbControl {
             Ok(Step::Write(item, Vec::new(), new.clone()))
         };
         self.table.modify(&key, decide).await
+    }
+
+    async fn secret_holders(&self) -> Result<Vec<TransferId>> {
+        let query = Query {
+            keys_only: true,
+            ..Query::of(SECRETS.to_owned())
+        };
+        let rows = self.table.all(&query).await?;
+        rows.iter().map(|row| row.text(SORT)?.parse()).collect()
     }
 
     async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {

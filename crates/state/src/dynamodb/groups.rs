@@ -10,7 +10,7 @@ use super::expression::Expression;
 use super::item::{Item, SORT, Stamp, bytes, number, text};
 use super::pack::Applied;
 use super::table::{Query, Table, Written};
-use super::{key, pack};
+use super::{key, pack, progress};
 use crate::{GroupRow, rules};
 
 pub(super) const STATUS: &str = "status";
@@ -140,6 +140,12 @@ pub(super) async fn list(
     after: Option<u64>,
     limit: usize,
 ) -> Result<Vec<GroupRow>> {
+    let after = match (with, after) {
+        (Some(GroupStatus::Pending | GroupStatus::Leased), None) => {
+            progress::mark(table, id, shard).await?
+        }
+        (_, after) => after,
+    };
     let mut query = Query::of(key::groups(id, shard)).after(after.map(key::group_sort));
     if let Some(with) = with {
         query.filter = Expression::default().is(STATUS, text(status(with)));
@@ -174,6 +180,39 @@ pub(super) async fn list(
     Ok(rows)
 }
 
+/// Groups in a row that nobody ever leased, after which none is looked for: holders take them in their order, and race
+/// for few of them.
+const UNTOUCHED: usize = 256;
+
+pub(super) async fn leased(table: &Table, id: &TransferId, shard: u32) -> Result<Vec<GroupRow>> {
+    let after = progress::mark(table, id, shard).await?;
+    let open = [GroupStatus::Pending, GroupStatus::Leased];
+    let query = Query {
+        filter: Expression::default().one_of(STATUS, open.map(|open| text(status(open))).into()),
+        limit: Some(UNTOUCHED),
+        ..Query::of(key::groups(id, shard)).after(after.map(key::group_sort))
+    };
+    let (mut rows, mut from, mut untouched) = (Vec::new(), None, 0);
+    loop {
+        let (page, next) = table.page(&query, from.as_ref()).await?;
+        for item in &page {
+            let stored = Stored::read(item)?;
+            untouched = if stored.was_leased() {
+                0
+            } else {
+                untouched + 1
+            };
+            if stored.row.status == GroupStatus::Leased {
+                rows.push(stored.row);
+            }
+        }
+        if next.is_none() || untouched >= UNTOUCHED {
+            return Ok(rows);
+        }
+        from = next;
+    }
+}
+
 pub(super) async fn claim(
     table: &Table,
     id: &TransferId,
@@ -182,6 +221,11 @@ pub(super) async fn claim(
     after: Option<u64>,
 ) -> Result<Option<GroupRow>> {
     let pending = || Expression::default().is(STATUS, text(status(GroupStatus::Pending)));
+    // What is done is not read again and again.
+    let after = match after {
+        None => progress::mark(table, id, shard).await?,
+        after => after,
+    };
     let mut query = Query {
         filter: pending(),
         limit: Some(FIRST_PAGE),

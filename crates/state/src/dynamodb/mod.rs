@@ -241,6 +241,15 @@ impl TransferState for DynamoDbState {
         groups::list(&self.table, id, shard, status, after, limit).await
     }
 
+    async fn leased(&self, id: &TransferId, shard: u32) -> Result<Vec<GroupRow>> {
+        key::check_shard(shard)?;
+        groups::leased(&self.table, id, shard).await
+    }
+
+    fn is_metered(&self) -> bool {
+        true
+    }
+
     async fn upload_intent(&self, id: &TransferId, upload: NewUpload) -> Result<UploadRow> {
         uploads::intend(&self.table, id, upload).await
     }

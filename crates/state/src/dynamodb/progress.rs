@@ -44,6 +44,15 @@ struct Marked {
     sum: Sum,
 }
 
+/// The sequence up to which all groups of a shard are done, and stay so. Where nobody has looked, or the mark cannot be
+/// read, all are.
+pub(super) async fn mark(table: &Table, id: &TransferId, shard: u32) -> Result<Option<u64>> {
+    let Some(item) = table.get(&key::groups_sum(id, shard)).await? else {
+        return Ok(None);
+    };
+    Ok(item.body::<Marked>()?.upto)
+}
+
 /// The write that counts a result, of a transaction with the one that sets it. It has no condition:
 /// an addition commutes.
 pub(super) fn counting(id: &TransferId, of: &UploadKey, counts: Counts) -> Option<Write> {

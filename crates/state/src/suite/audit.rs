@@ -2,6 +2,7 @@
 //! end of a run every group is brought to its end, so that none can have been lost.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use skyhaul_model::group::{Bitmap, Counts, GroupId, GroupStatus, RangeId};
 use skyhaul_model::{HolderId, TransferId};
@@ -133,6 +134,17 @@ impl Run {
                     row.id
                 ));
             }
+        }
+        let held = rows.iter().filter(|row| row.status == GroupStatus::Leased);
+        let held: Vec<_> = held.map(|row| row.id).collect();
+        let (state, mut leased) = (Arc::clone(&self.handles[0]), Vec::new());
+        for shard in 0..self.model.shards {
+            let found = state.leased(id, shard).await;
+            let found = found.map_err(|error| error.to_string())?;
+            leased.extend(found.into_iter().map(|row| row.id));
+        }
+        if leased != held {
+            return Err(format!("{id}: leased are {held:?}, and told {leased:?}"));
         }
         for (range, mut ordinals) in ordinals {
             ordinals.sort_unstable();

@@ -15,10 +15,10 @@ use skyhaul_model::{HolderId, Result, TransferId};
 use super::Violation;
 use super::dice::Dice;
 use crate::control::{
-    Base, ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, DirtyChange, Enrolment,
-    EnrolmentChange, Failure, MemberChange, MemberPlan, MemberRole, MemberStep, MemoryControl,
-    NewDataplane, Overlap, RuleKey, Schedule, ScheduleChange, Sign, Submission, SubmissionChange,
-    SubmissionStep, Wish, Written,
+    Base, Content, ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, DirtyChange,
+    Enrolment, EnrolmentChange, Failure, MemberChange, MemberPlan, MemberRole, MemberStep,
+    MemoryControl, NewDataplane, Overlap, RuleKey, Schedule, ScheduleChange, Sign, Submission,
+    SubmissionChange, SubmissionStep, Wish, Written,
 };
 
 /// Dataplanes, members of each, transfers, machines: few, so that changes meet.
@@ -406,7 +406,19 @@ pub async fn dirty_keys(
                 what: dice.chance(1, 2).then(|| Written {
                     source: "s".to_owned(),
                     destination: "d".to_owned(),
+                    read: None,
+                    made: Some(now),
                 }),
+            },
+            5 if dice.chance(1, 2) => DirtyChange::Writes {
+                fence,
+                destination,
+                content: Content {
+                    size: dice.below(10),
+                    etag: Some("e".to_owned()),
+                    checksum: None,
+                },
+                now,
             },
             5 => DirtyChange::Hands {
                 fence,

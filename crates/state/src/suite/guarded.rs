@@ -163,6 +163,10 @@ impl<G: Guard> ControlState for Guarded<G> {
             .await
     }
 
+    async fn secret_holders(&self) -> Result<Vec<TransferId>> {
+        self.guard.around(self.rows.secret_holders()).await
+    }
+
     async fn drop_secrets(&self, transfer: &TransferId) -> Result<()> {
         self.guard.around(self.rows.drop_secrets(transfer)).await
     }

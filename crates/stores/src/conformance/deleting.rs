@@ -1,7 +1,9 @@
 //! Deletions: what is named, nothing else, and absent keys are no errors.
 
+use skyhaul_model::{Error, ErrorKind, Pin};
+
 use super::fixture::Fixture;
-use super::{Checked, Verdict, ensure};
+use super::{Checked, Verdict, ensure, ensure_kind};
 
 pub(super) async fn deleting_takes_what_is_named(fixture: &Fixture) -> Checked {
     let mut named = Vec::new();
@@ -33,5 +35,25 @@ pub(super) async fn deleting_takes_what_is_named(fixture: &Fixture) -> Checked {
     }
     let outcomes = fixture.store.delete(&[]).await;
     ensure!(outcomes.is_empty(), "answers for nothing: {outcomes:?}");
+    Ok(Verdict::Holds)
+}
+
+pub(super) async fn deleting_leaves_what_is_another_by_now(fixture: &Fixture) -> Checked {
+    let (store, key) = (&fixture.store, fixture.key("changes"));
+    let seen = async || {
+        let found = store.stat(&key, &Pin::default(), false).await?;
+        found.ok_or_else(|| Error::control(ErrorKind::NotFound, "what was written is gone"))
+    };
+    fixture.put(&key, "one").await?;
+    let before = seen().await?;
+    fixture.put(&key, "another").await?;
+    let refused = store.delete_if(&key, &before.pin).await;
+    ensure_kind!(refused, ErrorKind::PreconditionFailed, "what changed");
+    let now = seen().await?;
+    // Twice: what is gone is gone.
+    for _ in 0..2 {
+        store.delete_if(&key, &now.pin).await?;
+        ensure!(fixture.keys().await?.is_empty(), "it is still there");
+    }
     Ok(Verdict::Holds)
 }

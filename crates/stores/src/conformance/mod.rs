@@ -146,6 +146,7 @@ checks! { $
     streaming::objects_are_streamed,
     streaming::objects_are_streamed_whole_or_not_at_all,
     deleting::deleting_takes_what_is_named,
+    deleting::deleting_leaves_what_is_another_by_now,
     copying::copying_inside_the_service,
     copying::copying_parts_inside_the_service,
 }

@@ -34,6 +34,11 @@ impl From<Credentials> for aws_credential_types::Credentials {
     }
 }
 
+/// Whether a service that gives credentials has refused for good, by the codes that say so: it is not asked again.
+pub(super) fn is_final(code: Option<&str>, refusals: &[&str]) -> bool {
+    code.is_some_and(|code| refusals.contains(&code))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

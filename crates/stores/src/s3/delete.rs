@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::StreamExt as _;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Pin, Result};
 
 use super::bucket::Bucket;
+use super::checksums::quote;
 use super::errors::{self, Refusal};
 use super::keys::fits_xml;
 use super::retry::Call;
-use crate::store::DeleteOutcome;
+use crate::store::{DeleteOutcome, check_is};
 
 /// Deletes of single keys under way at once.
 const SINGLES: usize = 16;
@@ -120,6 +121,38 @@ impl Bucket {
             .buffered(SINGLES)
             .collect()
             .await
+    }
+
+    /// Deletes a key if it is what a pin names. Services that know no such condition on deletions are asked before.
+    pub(super) async fn delete_if(&self, key: &str, pin: &Pin) -> Result<()> {
+        let Some(found) = self.head(key, &Pin::default()).await? else {
+            return Ok(());
+        };
+        check_is(self.context.side, Some(&found), pin)
+            .map_err(|error| error.object(self.context.uri(key)))?;
+        let tag = pin.etag.as_deref().map(quote);
+        let reply = self
+            .call(Call::object(key), || {
+                self.client
+                    .delete_object()
+                    .bucket(self.name())
+                    .key(key)
+                    .set_if_match(tag.clone())
+                    .send()
+            })
+            .await;
+        match reply {
+            Err(failed) if failed.error.kind == ErrorKind::Unsupported => {
+                self.delete_object(key).await
+            }
+            // What is gone by now is no such version either, and what was wanted.
+            Err(failed) if failed.error.kind == ErrorKind::PreconditionFailed => {
+                let still = self.head(key, &Pin::default()).await?;
+                still.map_or(Ok(()), |_| Err(failed.error))
+            }
+            Err(failed) if !failed.error.message.contains("[NoSuchKey") => Err(failed.error),
+            _ => Ok(()),
+        }
     }
 
     async fn delete_object(&self, key: &str) -> Result<()> {

@@ -12,6 +12,8 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata as _;
 use serde::Deserialize;
 use skyhaul_model::spec::Connection;
 
+use super::credentials::is_final;
+
 /// How long what was read is used.
 const FRESH: Duration = Duration::from_mins(10);
 
@@ -78,11 +80,12 @@ impl ProvideCredentials for Kept {
     {
         future::ProvideCredentials::new(async move {
             let request = self.client.get_secret_value().secret_id(&self.arn);
-            let reply = request.send().await.map_err(|error| match error.code() {
-                Some(code) if REFUSALS.contains(&code) => {
+            let reply = request.send().await.map_err(|error| {
+                if is_final(error.code(), &REFUSALS) {
                     CredentialsError::invalid_configuration(error)
+                } else {
+                    CredentialsError::provider_error(error)
                 }
-                _ => CredentialsError::provider_error(error),
             })?;
             let keys = keys(&self.arn, reply.secret_string().unwrap_or_default())?;
             Ok(Credentials::new(

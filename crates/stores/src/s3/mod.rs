@@ -272,6 +272,10 @@ impl Store for S3Store {
         self.bucket.delete(keys).await
     }
 
+    async fn delete_if(&self, key: &str, pin: &Pin) -> Result<()> {
+        self.bucket.delete_if(key, pin).await
+    }
+
     fn place(&self) -> Option<String> {
         Some(client::place(&self.bucket.context))
     }

@@ -14,6 +14,7 @@ use skyhaul_model::spec::{Connection, Role};
 use skyhaul_model::{Location, Side};
 
 use super::client::FALLBACK_REGION;
+use super::credentials::is_final;
 
 /// What the sessions are called in the logs of the account that owns the role.
 const SESSION: &str = "skyhaul";
@@ -84,16 +85,15 @@ impl ProvideCredentials for Assumed {
         future::ProvideCredentials::new(async move {
             let provided = self.0.provide_credentials().await;
             provided.map_err(|error| {
-                let refusal = error
+                let code = error
                     .source()
                     .and_then(|cause| cause.downcast_ref::<SdkError<AssumeRoleError>>())
                     .and_then(SdkError::as_service_error)
                     .and_then(ProvideErrorMetadata::code);
-                match refusal {
-                    Some(code) if REFUSALS.contains(&code) => {
-                        CredentialsError::invalid_configuration(error)
-                    }
-                    _ => error,
+                if is_final(code, &REFUSALS) {
+                    CredentialsError::invalid_configuration(error)
+                } else {
+                    error
                 }
             })
         })

@@ -2,7 +2,7 @@
 //! when it started; and dismisses them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use futures::future::join_all;
 use skyhaul_engine::StepEnd;
@@ -12,10 +12,12 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, EnrolmentChange, MemberRole, MemberRow,
+    MemberStatus,
 };
 
+use super::addresses::announced;
 use super::provision::{active, load};
-use super::{GUEST, Regions, Vault, secrets};
+use super::{Regions, Vault, secrets};
 use crate::formation::{Standing, configure};
 
 /// What the machines of a transfer have in common.
@@ -33,7 +35,8 @@ pub struct Assignment<'a> {
     pub listen: SocketAddr,
 }
 
-/// The gateways of a dataplane for a transfer. A destination gateway writes to the destinations of its region.
+/// The gateways of a dataplane for a transfer. A destination gateway writes to the destinations of its region. Those that
+/// no machine can be had for are among them: what is assigned now names them, should they come later.
 fn standings(row: &DataplaneRow, sites: &[String]) -> Result<Vec<Standing>> {
     let mut all = Vec::new();
     for member in &row.members {
@@ -63,10 +66,19 @@ fn standings(row: &DataplaneRow, sites: &[String]) -> Result<Vec<Standing>> {
     Ok(all)
 }
 
+/// Whether no machine can be had for a member.
+fn is_missing(member: &MemberRow) -> bool {
+    member.status == MemberStatus::Exhausted
+}
+
 /// The names of the members of a dataplane that work for a transfer whose destinations are in these regions.
 pub fn working(row: &DataplaneRow, sites: &[String]) -> Result<BTreeSet<String>> {
-    let standings = standings(row, sites)?;
-    Ok(standings.into_iter().map(|one| one.name).collect())
+    let standings = standings(row, sites)?.into_iter();
+    let mut names: BTreeSet<_> = standings.map(|one| one.name).collect();
+    for member in row.members.iter().filter(|member| is_missing(member)) {
+        names.remove(member.plan.name.as_str());
+    }
+    Ok(names)
 }
 
 /// The row of a dataplane that a transfer uses.
@@ -125,7 +137,7 @@ async fn pass(
         let named = |member: &&MemberRow| member.plan.name.as_str() == config.name;
         let member = row.members.iter().find(named);
         async move {
-            let Some(member) = member else {
+            let Some(member) = member.filter(|member| !is_missing(member)) else {
                 return Ok(StepEnd::Done);
             };
             let config = Config {
@@ -142,28 +154,6 @@ async fn pass(
         }
     }
     Ok(end)
-}
-
-/// Where a member can be reached by all others: inside their network, if that is one. A guest with an address of such a
-/// network is in it.
-fn announced(row: &DataplaneRow, member: &MemberRow) -> Option<IpAddr> {
-    let is_near = |other: &MemberRow| {
-        let is_guest = other.plan.region == GUEST;
-        other.plan.region == member.plan.region
-            || (is_guest && other.private_address.is_some_and(is_private))
-    };
-    if row.members.iter().all(is_near) {
-        member.private_address
-    } else {
-        member.public_address.or(member.private_address)
-    }
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => address.is_private(),
-        IpAddr::V6(address) => address.is_unique_local(),
-    }
 }
 
 /// A member's machine, and what its provider calls it.

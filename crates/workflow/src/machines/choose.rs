@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skyhaul_compute::{Compute, Room};
 use skyhaul_model::machine::{MemberName, Offer};
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole};
+use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole, MemberStatus};
 
 use super::Regions;
 use super::guests::{self, GUEST};
@@ -62,6 +62,25 @@ pub async fn members(
         );
         return Err(Error::invalid(message).hint("say a smaller --max-instances"));
     }
+    reachable(regions, all).await
+}
+
+/// Refuses (`Full`) more members than the firewall of a region has room for: each is let in by a rule of its own.
+async fn reachable(regions: &Regions, all: Vec<MemberPlan>) -> Result<Vec<MemberPlan>> {
+    let places: BTreeSet<_> = all.iter().map(|member| member.region.as_str()).collect();
+    for region in places {
+        if let Some((most, code)) = regions.of(region)?.most_addresses().await?
+            && all.len() > most as usize
+        {
+            let message = format!(
+                "{} gateways need as many rules of a security group, which may have {most} (quota {code})",
+                all.len(),
+            );
+            return Err(Error::control(ErrorKind::Full, message)
+                .object(region)
+                .hint("have the quota raised, or say a smaller --max-instances"));
+        }
+    }
     Ok(all)
 }
 
@@ -91,6 +110,29 @@ pub fn roles_of(row: &DataplaneRow) -> Roles<'_> {
         }
     }
     roles
+}
+
+/// Whether machines that are kept are what a transfer asks for: in each region at least so many of each role, of no
+/// other kind and market than those that it asks for.
+#[must_use]
+pub fn serves(row: &DataplaneRow, wanted: &Roles<'_>, fleet: &FleetOrder, least: u32) -> bool {
+    let is_asked_for = |offer: &Offer| {
+        offer.market == fleet.market && fleet.instance_types.contains(&offer.instance_type)
+    };
+    let launched = || row.members.iter().filter(|one| one.plan.region != GUEST);
+    let has = |region: &str, role: MemberRole| {
+        let here = row.members.iter().filter(|one| {
+            let plan = &one.plan;
+            plan.region == region && plan.role == role && one.status != MemberStatus::Exhausted
+        });
+        let least = if region == GUEST { 1 } else { least };
+        here.count() >= least as usize
+    };
+    roles_of(row) == *wanted
+        && launched().all(|one| one.plan.offers.iter().all(is_asked_for))
+        && wanted
+            .iter()
+            .all(|(region, roles)| roles.iter().all(|role| has(region, *role)))
 }
 
 /// The first type that the region has at all, and what room there is for it.
@@ -155,6 +197,9 @@ fn name(region: &str, role: MemberRole, number: u32) -> Result<MemberName> {
 
 #[cfg(test)]
 mod tests {
+    use skyhaul_model::machine::{DataplaneId, Market};
+    use skyhaul_state::suite::control::plan;
+
     use super::*;
 
     #[test]
@@ -174,6 +219,35 @@ mod tests {
         for part in ["8 vCPUs", "may have 64", "uses 60", "L-1"] {
             assert!(error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_serves_if_it_is_what_is_asked_for() {
+        let fleet = |types: &[&str], market| FleetOrder {
+            market,
+            instance_types: types.iter().map(|&name| name.to_owned()).collect(),
+            ..FleetOrder::default()
+        };
+        let mut new = plan(DataplaneId::generate(), &["one-src-1", "two-dst-1"], 1);
+        for (member, (region, role)) in new.members.iter_mut().zip([
+            ("one", MemberRole::Source),
+            ("two", MemberRole::Destination),
+        ]) {
+            member.region = region.to_owned();
+            member.role = role;
+            member.offers = offers(&fleet(&["a"], Market::OnDemand), &["z".to_owned()]);
+        }
+        let mut row = DataplaneRow::new(new).unwrap();
+        let (there, elsewhere) = (["two".to_owned()].into(), ["three".to_owned()].into());
+        let wanted = roles("one", &there);
+        let either = fleet(&["b", "a"], Market::OnDemand);
+        assert!(serves(&row, &wanted, &either, 1));
+        assert!(!serves(&row, &wanted, &either, 2));
+        assert!(!serves(&row, &roles("one", &elsewhere), &either, 1));
+        assert!(!serves(&row, &wanted, &fleet(&["b"], Market::OnDemand), 1));
+        assert!(!serves(&row, &wanted, &fleet(&["a"], Market::Spot), 1));
+        row.members[1].status = MemberStatus::Exhausted;
+        assert!(!serves(&row, &wanted, &either, 1));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! run again at any time, by several at once, and after it was cut short anywhere: what holds is in the
 //! dataplane's row, which is written before anything is asked of a provider.
 
+mod addresses;
 mod assign;
 pub mod choose;
 mod guests;
@@ -18,7 +19,7 @@ use skyhaul_model::{Error, ErrorKind, Result};
 
 pub use assign::{Assignment, assign, release, working};
 pub use guests::{GUEST, Guests, name as guest_name};
-pub use provision::{Boot, Provisioned, provision, replace};
+pub use provision::{Boot, Provisioned, provision, replace, try_again};
 pub use reap::{Action, Reaped, Transfers, reap};
 pub use secrets::{Secrets, Vault, secrets};
 pub use teardown::teardown;

@@ -1,7 +1,6 @@
 //! Provision: a machine for each member of a dataplane, reachable from all others.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use futures::stream::{self, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
@@ -13,13 +12,16 @@ use skyhaul_state::control::{
     MemberStatus, MemberStep, no_dataplane,
 };
 
-use super::Regions;
+use super::{Regions, addresses};
 
 /// Launches under way at once: a provider bounds how many are begun in a second.
 const LAUNCHES: usize = 16;
 
 /// A machine of which its provider told nothing for so long is no more.
 const GONE: SignedDuration = SignedDuration::from_mins(5);
+
+/// A machine that has not told of itself so long after its launch never will: it takes one or two minutes.
+const MUTE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What a member's machine is started with. The same for the same member and generation, whenever it is
 /// asked: a launch that is sent again with something else is refused.
@@ -28,7 +30,8 @@ pub type Boot<'a> = &'a (dyn Fn(&DataplaneRow, &MemberRow) -> String + Sync);
 /// How far a dataplane is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Provisioned {
-    /// All members have a machine that runs, and may reach each other.
+    /// All members have a machine that runs, and may reach each other; but for those that no machine could be had for,
+    /// where others have their role.
     Ready(DataplaneRow),
     /// Some are not there yet: call again after some seconds.
     More(DataplaneRow),
@@ -37,7 +40,8 @@ pub enum Provisioned {
 /// One pass: looks for the machines that are missing, notes where those that are there can be reached, and
 /// lets them reach each other.
 ///
-/// Fails with `Full` if no offer of a member could be had, with `Interrupted` if the dataplane goes.
+/// Fails with `Full` if no offer could be had for any member of a role in a region, with `Interrupted` if the dataplane
+/// goes.
 pub async fn provision(
     control: &dyn ControlState,
     regions: &Regions,
@@ -47,7 +51,7 @@ pub async fn provision(
 ) -> Result<Provisioned> {
     let row = active(load(control, id).await?)?;
     let row = find(control, regions, boot, row).await?;
-    if let Some(member) = exhausted(&row) {
+    if let Some(member) = uncovered(&row) {
         return Err(no_machine(&row, member));
     }
     let machines = describe(regions, &row).await?;
@@ -61,7 +65,8 @@ pub async fn provision(
                     && machine.state == MachineState::Running
             })
     };
-    Ok(if row.members.iter().all(runs) {
+    let mut wanted = row.members.iter().filter(|member| !is_exhausted(member));
+    Ok(if wanted.all(runs) {
         Provisioned::Ready(row)
     } else {
         Provisioned::More(row)
@@ -77,21 +82,15 @@ async fn open(
 ) -> Result<DataplaneRow> {
     let mut row = active(load(control, id).await?)?;
     loop {
-        let from = addresses(&row);
+        let from = addresses::of(&row);
         for region in used(&row) {
             regions.of(region)?.firewall(id, Some(&from)).await?;
         }
         row = active(load(control, id).await?)?;
-        if addresses(&row) == from {
+        if addresses::of(&row) == from {
             return Ok(row);
         }
     }
-}
-
-fn addresses(row: &DataplaneRow) -> BTreeSet<IpAddr> {
-    let members = row.members.iter();
-    let each = members.flat_map(|member| [member.private_address, member.public_address]);
-    each.flatten().collect()
 }
 
 pub(super) async fn load(control: &dyn ControlState, id: &DataplaneId) -> Result<DataplaneRow> {
@@ -122,9 +121,29 @@ async fn describe(regions: &Regions, row: &DataplaneRow) -> Result<Vec<Machine>>
     Ok(all)
 }
 
-fn exhausted(row: &DataplaneRow) -> Option<&MemberRow> {
-    let is = |member: &&MemberRow| member.status == MemberStatus::Exhausted;
-    row.members.iter().find(is)
+fn is_exhausted(member: &MemberRow) -> bool {
+    member.status == MemberStatus::Exhausted
+}
+
+/// A member that no machine could be had for, and none for the others of its role in its region either.
+fn uncovered(row: &DataplaneRow) -> Option<&MemberRow> {
+    let place = |member: &MemberRow| (member.plan.region.clone(), member.plan.role);
+    let covered = |member: &MemberRow| {
+        let mut others = row.members.iter();
+        others.any(|other| !is_exhausted(other) && place(other) == place(member))
+    };
+    let mut members = row.members.iter();
+    members.find(|member| is_exhausted(member) && !covered(member))
+}
+
+/// Has all offers tried again for members that none could be had for.
+pub async fn try_again(control: &dyn ControlState, id: &DataplaneId) -> Result<()> {
+    let row = active(load(control, id).await?)?;
+    let members = row.members.iter().filter(|member| is_exhausted(member));
+    let again = members.map(|member| step(member, MemberStep::Replace { machine: None }));
+    change(control, row.clone(), again.collect())
+        .await
+        .map(drop)
 }
 
 fn no_machine(row: &DataplaneRow, member: &MemberRow) -> Error {
@@ -281,7 +300,10 @@ async fn note(
             ));
             continue;
         };
-        if machine.state >= MachineState::Ending {
+        let mute = machine.state == MachineState::Running
+            && is_old(machine, now)
+            && !has_told(control, regions, member, id).await?;
+        if machine.state >= MachineState::Ending || mute {
             changes.push(step(member, lost(control, regions, member, id).await?));
         } else if member.missing_since.is_some()
             || (member.private_address, member.public_address)
@@ -296,6 +318,22 @@ async fn note(
         }
     }
     change(control, row, changes).await
+}
+
+fn is_old(machine: &Machine, now: Timestamp) -> bool {
+    let launched = machine.launched;
+    launched.is_some_and(|launched| now.duration_since(launched) >= MUTE)
+}
+
+/// Whether a member's machine has told of itself.
+async fn has_told(
+    control: &dyn ControlState,
+    regions: &Regions,
+    member: &MemberRow,
+    machine: &MachineId,
+) -> Result<bool> {
+    let known = regions.of(&member.plan.region)?.identity(machine);
+    Ok(control.enrolment(&known).await?.is_some())
 }
 
 /// What becomes of a member whose machine is lost. Ended once more, should it only be out of sight.

@@ -11,7 +11,8 @@ use skyhaul_engine::StepEnd;
 use skyhaul_model::machine::{DataplaneId, Machine, MachineId, MachineState};
 use skyhaul_model::{Error, Result, TransferId};
 use skyhaul_state::control::{
-    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, Sightings,
+    ControlState, DataplaneChange, DataplaneRow, DataplaneStatus, MemberChange, MemberStep,
+    Sightings,
 };
 
 use super::provision::{end, used};
@@ -26,11 +27,18 @@ const FORGET: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// Whoever provisioned when a dataplane ended may have gone on for so long, and made a firewall anew.
 const LATE: SignedDuration = SignedDuration::from_hours(1);
 
+/// A machine that nothing uses and that has said nothing new of itself for so long hangs: what is kept with it is of no
+/// use. It tells of itself every 20 seconds, and is looked at every five minutes.
+const SILENT: SignedDuration = SignedDuration::from_mins(15);
+
 /// What is known of transfers.
 #[async_trait]
 pub trait Transfers: Send + Sync {
     /// Whether a transfer has ended, or was forgotten after it had.
     async fn has_ended(&self, id: &TransferId) -> Result<bool>;
+
+    /// Whether it has ended for good: nobody can go on with it.
+    async fn is_over(&self, id: &TransferId) -> Result<bool>;
 }
 
 /// One thing that was done.
@@ -46,6 +54,10 @@ pub enum Action {
     },
     /// A dataplane without a transfer goes.
     EndsIdle(DataplaneId),
+    /// The same, for one of its machines shows no sign of life.
+    EndsSilent(DataplaneId),
+    /// The secrets of a transfer that has ended were removed.
+    Forgot(TransferId),
     /// Nothing of a dataplane is left.
     Ended(DataplaneId),
     /// The row of a dataplane that ended long ago was removed.
@@ -97,7 +109,27 @@ pub async fn reap(
             reaped.problems.push(error);
         }
     }
+    for transfer in control.secret_holders().await? {
+        if let Err(error) = secrets(control, transfers, transfer, &mut reaped).await {
+            reaped.problems.push(error);
+        }
+    }
     Ok(reaped)
+}
+
+/// Removes the secrets of a transfer that has ended for good: whoever assigned them last may have died before it did.
+/// What can be gone on with may be just about to be, with these.
+async fn secrets(
+    control: &dyn ControlState,
+    transfers: &dyn Transfers,
+    transfer: TransferId,
+    reaped: &mut Reaped,
+) -> Result<()> {
+    if transfers.is_over(&transfer).await? {
+        control.drop_secrets(&transfer).await?;
+        reaped.actions.push(Action::Forgot(transfer));
+    }
+    Ok(())
 }
 
 /// Ends machines that belong to nothing. What was seen once, for the next pass.
@@ -173,6 +205,42 @@ fn fate(rows: &[DataplaneRow], machine: &Machine) -> Fate {
     })
 }
 
+/// Notes what the machines of a dataplane that nothing uses have said of themselves; the row after that.
+async fn listen(
+    control: &dyn ControlState,
+    regions: &Regions,
+    row: DataplaneRow,
+    now: Timestamp,
+) -> Result<DataplaneRow> {
+    let mut steps = Vec::new();
+    for member in &row.members {
+        let Some(machine) = &member.machine else {
+            continue;
+        };
+        let known = regions.of(&member.plan.region)?.identity(machine);
+        if let Some(enrolment) = control.enrolment(&known).await?
+            && member
+                .heard
+                .is_none_or(|heard| heard.beat != enrolment.beat)
+        {
+            steps.push(MemberChange {
+                member: member.plan.name.clone(),
+                generation: member.generation,
+                step: MemberStep::Heard {
+                    machine: machine.clone(),
+                    beat: enrolment.beat,
+                    now,
+                },
+            });
+        }
+    }
+    if steps.is_empty() {
+        return Ok(row);
+    }
+    let heard = DataplaneChange::Members(steps);
+    control.change(&row.id, &heard).await
+}
+
 /// Lets a dataplane go that nothing uses, and ends what is left of one that goes.
 async fn dataplane(
     control: &dyn ControlState,
@@ -199,12 +267,21 @@ async fn dataplane(
         row = control.change(&id, &DataplaneChange::Idle(now)).await?;
         let minutes = i64::from(row.autoshutdown.unwrap_or(0));
         let idle = row.idle_since.map(|since| now.duration_since(since));
-        if idle.is_none_or(|idle| idle < SignedDuration::from_mins(minutes)) {
+        row = listen(control, regions, row, now).await?;
+        let heard = row.members.iter().filter_map(|member| member.heard);
+        let action = if idle.is_some_and(|idle| idle >= SignedDuration::from_mins(minutes)) {
+            Action::EndsIdle(id.clone())
+        } else if heard
+            .map(|heard| now.duration_since(heard.since))
+            .any(|silence| silence >= SILENT)
+        {
+            Action::EndsSilent(id.clone())
+        } else {
             return Ok(());
-        }
+        };
         // A transfer that came meanwhile keeps it.
         row = control.change(&id, &DataplaneChange::EndIdle).await?;
-        reaped.actions.push(Action::EndsIdle(id.clone()));
+        reaped.actions.push(action);
     }
     match row.status {
         DataplaneStatus::Active => {}

@@ -64,8 +64,7 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
         created: now,
         version: VERSION.to_owned(),
     };
-    let made = account.control.create(&new).await;
-    match made {
+    match account.control.create(&new).await {
         // Another run of this was quicker, and saw more or less room.
         Err(error) if error.kind == ErrorKind::Invalid => {
             let made = account.control.dataplane(id).await?;
@@ -79,10 +78,13 @@ pub async fn order(account: &Account, order: &DataplaneOrder, now: Timestamp) ->
 /// Ends what was made for a deployment of which it was said meanwhile that it is being removed: whoever said so has
 /// looked for rows before this one was there, perhaps.
 async fn still_open(account: &Account, id: &DataplaneId) -> Result<()> {
-    if account.control.is_closing().await? {
-        give_up(account, id).await?;
+    match check_open(&*account.control).await {
+        Err(closed) if closed.kind == ErrorKind::Invalid => {
+            give_up(account, id).await?;
+            Err(closed)
+        }
+        open => open,
     }
-    check_open(&*account.control).await
 }
 
 /// One pass: launches what is missing. `More` while some are not there: call again after some seconds.

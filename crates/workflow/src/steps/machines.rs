@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use skyhaul_engine::StepEnd;
 use skyhaul_gateway::config::{Config, DRAIN, LimitsConfig, StateConfig};
 use skyhaul_gateway::wire::header::Cipher;
-use skyhaul_model::{Error, ErrorKind, Result};
+use skyhaul_model::{Error, ErrorKind, Result, Side};
 use skyhaul_state::control::SubmissionStep;
 use skyhaul_state::{Phase, TransferRow};
 
@@ -55,22 +55,33 @@ pub async fn provision(account: &Account, attempt: &Attempt, now: Timestamp) -> 
         let replaced = SubmissionStep::Replaced(submission.lost.clone());
         attempt.step(account, replaced).await?;
     }
-    let dataplane = match machines::provision(control, regions, &*account.boot, id, now).await? {
-        Provisioned::More(_) => return Ok(StepEnd::More),
-        Provisioned::Ready(row) => row,
+    let dataplane = match machines::provision(control, regions, &*account.boot, id, now).await {
+        Ok(Provisioned::Ready(row)) => row,
+        Ok(Provisioned::More(_)) => return Ok(StepEnd::More),
+        // What has begun waits for machines that can be had now and then.
+        Err(error) if error.kind == ErrorKind::Full && !submission.gateways.is_empty() => {
+            tracing::warn!(transfer = %attempt.transfer, "tried again: {error}");
+            machines::try_again(control, id).await?;
+            return Ok(StepEnd::More);
+        }
+        Err(error) => return Err(error),
     };
     let order = Order::parse(&submission.order)?;
     let row = attempt.row(account).await?;
     let mut sites = Vec::new();
     for destination in &row.spec.destinations {
-        sites.push(region_of(account, destination).await?);
+        sites.push(region_of(account, destination, Side::Destination).await?);
     }
+    let port = account.port.ok_or_else(|| {
+        Error::invalid("gateways listen on another port in each region")
+            .hint("deploy all regions with the same")
+    })?;
     let assignment = Assignment {
         transfer: &attempt.transfer,
         base: &base(account, &order.fleet, &row),
         sites: &sites,
         connections: order.fleet.connections,
-        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, account.port)),
+        listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
     };
     let end = machines::assign(control, regions, &*account.vault, id, &assignment).await?;
     if end == StepEnd::Done {

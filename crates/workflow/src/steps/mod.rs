@@ -6,6 +6,7 @@
 mod complete;
 pub mod dataplanes;
 mod elsewhere;
+mod leftovers;
 mod list;
 mod machines;
 mod plan;
@@ -19,8 +20,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
-    Base, ControlState, Failure, Stage, Submission, SubmissionChange, SubmissionStep, Wish,
-    no_submission,
+    Base, ControlState, DataplaneRow, Failure, Stage, Submission, SubmissionChange, SubmissionStep,
+    Wish, no_submission,
 };
 use skyhaul_state::{Phase, TransferChange, TransferRow, TransferStatus};
 
@@ -29,6 +30,7 @@ use crate::ceiling;
 use crate::order::Order;
 
 pub use complete::complete;
+pub use leftovers::leftovers;
 pub use list::{copy, list, survey};
 pub use machines::provision;
 pub use plan::{Planned, plan};
@@ -52,6 +54,14 @@ pub mod failure {
     pub const CEILING: &str = "CeilingReached";
     /// Gateways live, and nothing is done.
     pub const STALLED: &str = "Stalled";
+    /// Machines did not tell of themselves in time (`infra/statemachines/transfer.asl.json`).
+    pub const NO_MACHINES: &str = "NoMachines";
+
+    /// Whether what failed so may succeed later, nothing having been changed.
+    #[must_use]
+    pub fn passes(name: &str) -> bool {
+        [NO_MACHINES, GATEWAYS_LOST, STALLED, "NoRoom", "Passing"].contains(&name)
+    }
 }
 
 /// What a step is of.
@@ -121,18 +131,27 @@ impl Attempt {
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(error),
         };
-        let base = self.base(account, &submission, bytes, now).await?;
-        let order = Order::parse(&submission.order)?;
-        let dataplane = match &submission.dataplane {
-            Some(id) => account.control.dataplane(id).await?,
-            None => None,
-        };
-        let taken = (&base, bytes);
-        let Some(failure) = ceiling::reached(&order, dataplane.as_ref(), taken, now) else {
+        let dataplane = used(account, &submission).await?;
+        let beyond = self.beyond(account, &submission, dataplane.as_ref(), bytes, now);
+        let Some(failure) = beyond.await? else {
             return Ok(());
         };
         self.fail(account, failure.clone()).await?;
         Err(failed(self, failure))
+    }
+
+    /// Why it may not go on, if it has taken what it may on a dataplane: `bytes` were copied by all attempts.
+    async fn beyond(
+        &self,
+        account: &Account,
+        submission: &Submission,
+        dataplane: Option<&DataplaneRow>,
+        bytes: u64,
+        now: Timestamp,
+    ) -> Result<Option<Failure>> {
+        let base = self.base(account, submission, bytes, now).await?;
+        let order = Order::parse(&submission.order)?;
+        Ok(ceiling::reached(&order, dataplane, (&base, bytes), now))
     }
 
     /// What it began from; one that was planned before that was noted begins now.
@@ -161,6 +180,14 @@ impl Attempt {
         self.step(account, SubmissionStep::Fails(failure))
             .await
             .map(drop)
+    }
+}
+
+/// The dataplane that an attempt uses, if it is there.
+async fn used(account: &Account, submission: &Submission) -> Result<Option<DataplaneRow>> {
+    match &submission.dataplane {
+        Some(id) => account.control.dataplane(id).await,
+        None => Ok(None),
     }
 }
 

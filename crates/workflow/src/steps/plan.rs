@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use skyhaul_engine::copy::leases;
 use skyhaul_model::machine::DataplaneId;
-use skyhaul_model::spec::Endpoint;
+use skyhaul_model::spec::{Endpoint, TransferSpec};
 use skyhaul_model::{Error, ErrorKind, Result, Scheme, Side};
 use skyhaul_state::control::{
     Base, DataplaneChange, DataplaneRow, DataplaneStatus, NewDataplane, Submission,
@@ -23,7 +23,7 @@ use super::elsewhere::is_of_guest;
 use crate::account::Account;
 use crate::drive;
 use crate::machines::{GUEST, VERSION, choose};
-use crate::order::Order;
+use crate::order::{FleetOrder, Order};
 use crate::plan as sides;
 
 /// How long leases of an attempt that is over are freed in one go.
@@ -38,6 +38,15 @@ pub struct Planned {
     pub survey: bool,
     /// Whether all is done already.
     pub ended: bool,
+    /// Seconds that the attempt may take.
+    pub seconds: u64,
+}
+
+/// A bit more than the hours of an attempt's ceiling, which is looked at each minute; at most a year, which is what an
+/// execution may take.
+fn seconds(order: &Order) -> u64 {
+    let hours = u64::from(order.fleet.ceiling.hours) + 1;
+    (hours * 3_600).min(365 * 24 * 3_600)
 }
 
 /// Looks at both sides, and says what is done on which machines; `surveyed`: that there is too much for functions
@@ -74,11 +83,16 @@ pub async fn plan(
         }
         Err(error) => return Err(error),
     };
+    if row.status == TransferStatus::Cancelled && row.phase != Phase::Ended {
+        let message = "the transfer was given up, and what it had left half done is being removed";
+        return Err(Error::control(ErrorKind::Interrupted, message).object(transfer.as_str()));
+    }
     if row.phase == Phase::Ended {
         return Ok(Planned {
             machines: 0,
             survey: false,
             ended: true,
+            seconds: seconds(&order),
         });
     }
     if row.attempt < attempt.attempt {
@@ -96,8 +110,9 @@ pub async fn plan(
         };
         account.state.change(transfer, row.revision, change).await?;
     }
+    let regions = Regions::of(account, &row.spec).await?;
     if submission.base.is_none() {
-        let base = base(account, &row, now).await?;
+        let base = base(account, &row, &regions, now).await?;
         attempt.step(account, SubmissionStep::Base(base)).await?;
     }
     // Nobody but the guest can copy what it has.
@@ -111,45 +126,73 @@ pub async fn plan(
     let machines = if itself || survey {
         0
     } else {
-        let dataplane = dataplane(account, attempt, &submission, &order, &row, now).await?;
+        let asked = (&submission, &order);
+        let dataplane = dataplane(account, attempt, asked, &row, &regions, now).await?;
         dataplane.members.len()
     };
     Ok(Planned {
         machines,
         survey,
         ended: false,
+        seconds: seconds(&order),
     })
 }
 
+/// The regions of both sides.
+struct Regions {
+    source: String,
+    destinations: BTreeSet<String>,
+}
+
+impl Regions {
+    async fn of(account: &Account, spec: &TransferSpec) -> Result<Self> {
+        let source = region_of(account, &spec.source, Side::Source).await?;
+        let mut destinations = BTreeSet::new();
+        for destination in &spec.destinations {
+            destinations.insert(region_of(account, destination, Side::Destination).await?);
+        }
+        Ok(Self {
+            source,
+            destinations,
+        })
+    }
+
+    /// Regions into which bytes leave another. What comes from outside costs nothing.
+    fn far(&self) -> u32 {
+        if self.source == GUEST {
+            return 0;
+        }
+        let far = self.destinations.iter();
+        far.filter(|region| **region != self.source).count() as u32
+    }
+}
+
 /// What an attempt begins from: what it takes counts from here.
-async fn base(account: &Account, row: &TransferRow, now: Timestamp) -> Result<Base> {
-    let source = region_of(account, &row.spec.source).await?;
-    let mut far = BTreeSet::new();
-    for destination in &row.spec.destinations {
-        far.insert(region_of(account, destination).await?);
-    }
-    far.remove(&source);
-    // What comes from outside costs nothing.
-    if source == GUEST {
-        far.clear();
-    }
+async fn base(
+    account: &Account,
+    row: &TransferRow,
+    regions: &Regions,
+    now: Timestamp,
+) -> Result<Base> {
     Ok(Base {
         since: now,
         bytes: account.state.progress(&row.id).await?.done.bytes,
-        far: far.len() as u32,
+        far: regions.far(),
     })
 }
 
 /// The region of AWS in which a side is; that of the deployment for what is in none, and [`GUEST`] for what is on the
 /// machine of who submits.
-pub(super) async fn region_of(account: &Account, endpoint: &Endpoint) -> Result<String> {
+pub(super) async fn region_of(
+    account: &Account,
+    endpoint: &Endpoint,
+    side: Side,
+) -> Result<String> {
     if endpoint.location.scheme == Scheme::Local {
         return Ok(GUEST.to_owned());
     }
-    let store = account
-        .opens
-        .open(endpoint, Side::Control, Use::default())
-        .await?;
+    // As that side: a session of another account's role may do no more than the side needs.
+    let store = account.opens.open(endpoint, side, Use::default()).await?;
     let named = || endpoint.connection.region.clone();
     let region = store.region().or_else(named);
     let known = |region: &String| account.zones.contains_key(region);
@@ -164,9 +207,12 @@ pub(super) async fn region_of(account: &Account, endpoint: &Endpoint) -> Result<
 async fn dataplane(
     account: &Account,
     attempt: &Attempt,
-    submission: &Submission,
-    order: &Order,
+    (submission, order): (&Submission, &Order),
     row: &TransferRow,
+    Regions {
+        source,
+        destinations,
+    }: &Regions,
     now: Timestamp,
 ) -> Result<DataplaneRow> {
     let control = &account.control;
@@ -184,13 +230,9 @@ async fn dataplane(
     {
         return Ok(used);
     }
-    let source = region_of(account, &row.spec.source).await?;
-    let mut destinations = BTreeSet::new();
-    for destination in &row.spec.destinations {
-        destinations.insert(region_of(account, destination).await?);
-    }
-    if order.fleet.reuse
-        && let Some(idle) = idle(account, attempt, &choose::roles(&source, &destinations)).await?
+    let (wanted, fleet) = (choose::roles(source, destinations), &order.fleet);
+    if fleet.reuse
+        && let Some(idle) = idle(account, attempt, (&wanted, fleet, fleet.per_region)).await?
     {
         return Ok(idle);
     }
@@ -198,19 +240,24 @@ async fn dataplane(
     if let Some(made) = control.dataplane(&id).await? {
         return Ok(made);
     }
-    let members = choose::members(
-        &account.regions,
-        &account.zones,
-        &order.fleet,
-        &source,
-        &destinations,
-    );
+    let (regions, zones) = (&account.regions, &account.zones);
+    let members = match choose::members(regions, zones, fleet, source, destinations).await {
+        Ok(members) => members,
+        // What there is room for may be there already, idle.
+        Err(full) if full.kind == ErrorKind::Full && fleet.reuse => {
+            attempt.step(account, SubmissionStep::Declines(id)).await?;
+            return idle(account, attempt, (&wanted, fleet, 1))
+                .await?
+                .ok_or(full);
+        }
+        Err(error) => return Err(error),
+    };
     let new = NewDataplane {
         id: id.clone(),
         owner: submission.owner.clone(),
-        members: members.await?,
+        members,
         transfer: Some(row.id.clone()),
-        autoshutdown: order.fleet.autoshutdown,
+        autoshutdown: fleet.autoshutdown,
         created: now,
         version: VERSION.to_owned(),
     };
@@ -252,18 +299,18 @@ async fn uses(account: &Account, attempt: &Attempt, id: &DataplaneId) -> Result<
     })
 }
 
-/// A dataplane that is kept, that nothing uses and that has what would be made, bound; `None` if there is none.
+/// A dataplane that is kept, that nothing uses and that has what is asked for, bound; `None` if there is none.
 async fn idle(
     account: &Account,
     attempt: &Attempt,
-    wanted: &choose::Roles<'_>,
+    (wanted, fleet, least): (&choose::Roles<'_>, &FleetOrder, u32),
 ) -> Result<Option<DataplaneRow>> {
     for row in account.control.dataplanes().await? {
         let kept = row.autoshutdown.is_some() && row.status == DataplaneStatus::Active;
         if !kept
             || knows(&row).is_err()
             || !row.transfers.is_empty()
-            || choose::roles_of(&row) != *wanted
+            || !choose::serves(&row, wanted, fleet, least)
         {
             continue;
         }

@@ -13,8 +13,9 @@ use super::{Attempt, wished};
 use crate::account::Account;
 use crate::machines;
 
-/// A gateway that was dismissed and has told nothing new of itself for so long has drained.
-const QUIET: SignedDuration = SignedDuration::from_secs(45);
+/// A gateway that was dismissed and has told nothing new of itself for so long has drained: four times as long as one
+/// that lives tells nothing (`gateway/src/pace.rs`).
+const QUIET: SignedDuration = SignedDuration::from_secs(90);
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,6 +156,8 @@ async fn end(account: &Account, submission: &Submission, row: TransferRow) -> Re
             change.status = Some(TransferStatus::Cancelled);
             change.phase = Some(Phase::Ended);
         }
+        // It is being given up.
+        (None, _) if row.status == TransferStatus::Cancelled => return Ok(row),
         // It is gone on with when the user likes.
         (Some(Wish::Pause), _) => return Ok(row),
         (None, failure) => {
@@ -169,7 +172,7 @@ async fn end(account: &Account, submission: &Submission, row: TransferRow) -> Re
 
 /// Aborts what a transfer that was cancelled left half done at its destinations. What cannot be aborted is
 /// told in its row, and keeps nothing from ending.
-async fn abandon(account: &Account, row: &TransferRow, until: Instant) -> Result<()> {
+pub(super) async fn abandon(account: &Account, row: &TransferRow, until: Instant) -> Result<()> {
     let abandoned = async {
         let slice = account.engine(row, None, until).await?;
         complete::abandon(&slice.engine).await

@@ -14,11 +14,9 @@ use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::GatewayRow;
 use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, SubmissionStep};
 
-use super::{Attempt, failure, wished};
+use super::{Attempt, failure, used, wished};
 use crate::account::Account;
-use crate::ceiling;
 use crate::machines::GUEST;
-use crate::order::Order;
 
 /// A gateway that has told nothing new of itself for so long is lost.
 const STALE: SignedDuration = SignedDuration::from_mins(3);
@@ -141,14 +139,10 @@ async fn answer(
     if progress.is_copied() {
         return Ok(Answer::Copied);
     }
-    let dataplane = match &submission.dataplane {
-        Some(id) => account.control.dataplane(id).await?,
-        None => None,
-    };
+    let dataplane = used(account, submission).await?;
     let bytes = progress.done.bytes;
-    let base = attempt.base(account, submission, bytes, now).await?;
-    let order = Order::parse(&submission.order)?;
-    if let Some(failure) = ceiling::reached(&order, dataplane.as_ref(), (&base, bytes), now) {
+    let beyond = attempt.beyond(account, submission, dataplane.as_ref(), bytes, now);
+    if let Some(failure) = beyond.await? {
         return Ok(Answer::Failed(failure));
     }
     let Some(dataplane) = dataplane else {

@@ -1,9 +1,10 @@
 //! One look at a key and one destination: whether they are alike, and one write that makes them so.
 
 use futures::TryStreamExt as _;
+use jiff::{SignedDuration, Timestamp};
 use skyhaul_model::filter::Decision;
 use skyhaul_model::{Algorithm, Checksum, Error, ErrorKind, ObjectInfo, Pin, Result};
-use skyhaul_state::control::{DirtyChange, DirtyKey, RuleKey, Written};
+use skyhaul_state::control::{Content, DirtyChange, DirtyKey, Intent, RuleKey, Written};
 use skyhaul_stores::{Condition, Payload, PutRequest, ReadRequest};
 
 use super::{Open, Worker};
@@ -11,11 +12,16 @@ use super::{Open, Worker};
 /// Objects larger than this, in bytes, are copied by a transfer of their own.
 pub const LARGE: u64 = 64 << 20;
 
+/// A write that was begun so long ago does not come any more: a function that may stand still in between has a minute.
+const LATE: SignedDuration = SignedDuration::from_mins(15);
+
 /// What one look found, and did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Looked {
     /// The destination is like the source.
     Alike,
+    /// What the destination has is to be copied by the rule that copies back.
+    Theirs,
     /// It was written, or changed meanwhile: to be looked at once more.
     Changed,
     /// A transfer goes on that copies it.
@@ -28,6 +34,7 @@ impl Looked {
         match (self, other) {
             (Self::Changed, _) | (_, Self::Changed) => Self::Changed,
             (Self::Carried, _) | (_, Self::Carried) => Self::Carried,
+            (Self::Theirs, _) | (_, Self::Theirs) => Self::Theirs,
             (Self::Alike, Self::Alike) => Self::Alike,
         }
     }
@@ -37,27 +44,90 @@ fn tag(info: &ObjectInfo) -> String {
     info.pin.etag.clone().unwrap_or_default()
 }
 
-/// What a condition or a pin was refused with: the object is another one by now.
-fn is_another(error: &Error) -> bool {
-    matches!(
-        error.kind,
-        ErrorKind::PreconditionFailed | ErrorKind::Changed | ErrorKind::NotFound
-    )
+/// That one object was made of another.
+pub(super) fn written(source: &ObjectInfo, made: &ObjectInfo) -> Written {
+    Written {
+        source: tag(source),
+        destination: tag(made),
+        read: Some(source.mtime),
+        made: Some(made.mtime),
+    }
+}
+
+/// Whether this is the object that was made, and not one that somebody else wrote with the same bytes.
+fn was_made(written: &Written, info: &ObjectInfo) -> bool {
+    written.destination == tag(info) && written.made == Some(info.mtime)
+}
+
+/// Whether this is the object that it was made of.
+fn was_read(written: &Written, info: &ObjectInfo) -> bool {
+    written.source == tag(info) && written.read == Some(info.mtime)
+}
+
+/// What a rule has made, or is about to make, of one key at one destination.
+struct Made {
+    written: Option<Written>,
+    intents: Vec<Intent>,
+    /// Whether a transfer goes on that makes it.
+    carried: bool,
+}
+
+impl Made {
+    fn of(row: &DirtyKey, destination: u32) -> Self {
+        let now = Timestamp::now();
+        let mut intents = row.intents.get(&destination).cloned().unwrap_or_default();
+        intents.retain(|intent| now.duration_since(intent.at) < LATE);
+        Self {
+            written: row.written.get(&destination).cloned(),
+            intents,
+            carried: row.transfers.contains_key(&destination),
+        }
+    }
+
+    /// Whether a rule made this object. Of a write whose end is not known the bytes are all that can be known.
+    fn is(&self, info: &ObjectInfo) -> bool {
+        let noted = self.written.as_ref();
+        noted.is_some_and(|noted| was_made(noted, info))
+            || self.intents.iter().any(|intent| {
+                let content = &intent.content;
+                let etag = content.etag.as_deref();
+                same_content((content.size, etag, content.checksum.as_ref()), known(info))
+            })
+    }
+}
+
+/// What a condition or a pin was refused with: the object (as the user would write it) is another one by now. A
+/// bucket that is not there is no such thing.
+fn is_another(error: &Error, object: &str) -> bool {
+    match error.kind {
+        ErrorKind::PreconditionFailed | ErrorKind::Changed => true,
+        ErrorKind::NotFound => error.object.as_deref() == Some(object),
+        _ => false,
+    }
+}
+
+/// What is known of an object's bytes: their number, an `ETag`, a checksum.
+type Known<'a> = (u64, Option<&'a str>, Option<&'a Checksum>);
+
+fn known(info: &ObjectInfo) -> Known<'_> {
+    (info.size, info.pin.etag.as_deref(), info.checksum.as_ref())
 }
 
 /// Whether two objects are known to hold the same: by checksums that both keep, or by an `ETag` that is the MD5 of
 /// both.
-fn same_content(one: &ObjectInfo, other: &ObjectInfo) -> bool {
-    if one.size != other.size {
+fn same_content(
+    (size, tag, checksum): Known<'_>,
+    (other_size, other_tag, other_checksum): Known<'_>,
+) -> bool {
+    if size != other_size {
         return false;
     }
-    if let (Some(one), Some(other)) = (&one.checksum, &other.checksum)
+    if let (Some(one), Some(other)) = (checksum, other_checksum)
         && one.algorithm == other.algorithm
     {
         return one == other;
     }
-    let plain = |info: &ObjectInfo| info.pin.etag.clone().filter(|tag| !tag.contains('-'));
-    plain(one).is_some() && plain(one) == plain(other)
+    tag.is_some_and(|tag| !tag.contains('-')) && tag == other_tag
 }
 
 impl Worker<'_> {
@@ -97,11 +167,18 @@ impl Worker<'_> {
             (None, Some(there)) => {
                 // What is left out is left alone, and so is what was made at the other side of a mirror.
                 let goes = is_gone && open.rule.deletes;
-                if !goes || !self.is_ours(open, row, destination, &there).await? {
+                if !goes {
                     return Ok(Looked::Alike);
                 }
-                for outcome in to.delete(std::slice::from_ref(&target)).await {
-                    outcome.result?;
+                if !self.is_ours(open, row, destination, &there).await? {
+                    return Ok(Looked::Theirs);
+                }
+                match to.delete_if(&target, &there.pin).await {
+                    Ok(()) => {}
+                    Err(error) if is_another(&error, &to.uri(&target)) => {
+                        return Ok(Looked::Changed);
+                    }
+                    Err(error) => return Err(error),
                 }
                 self.wrote(row, destination, None).await?;
                 Ok(Looked::Changed)
@@ -109,22 +186,29 @@ impl Worker<'_> {
             (Some(source), there) => {
                 // What a rule that copies back has made is no change: that keeps it like what it was made of.
                 let back = self.written_back(open, row, destination).await?;
-                if back.iter().any(|made| made.destination == tag(&source)) {
+                if back.iter().any(|made| made.is(&source)) {
                     return Ok(Looked::Alike);
+                }
+                // Nor what is just being made: at its end it is looked at again.
+                if back.iter().any(|made| made.carried) {
+                    return Ok(Looked::Carried);
                 }
                 if let Some(there) = &there {
                     if self
                         .is_alike(open, row, destination, &source, there)
                         .await?
                     {
+                        self.found_alike(open, row, destination, &source, there)
+                            .await?;
                         return Ok(Looked::Alike);
                     }
                     // Nor is what this rule has made, whenever that came there.
-                    let own = row.written.get(&(destination as u32));
-                    let is_own = own.is_some_and(|own| own.destination == tag(there));
+                    let is_own = Made::of(row, destination as u32).is(there);
                     if !is_own && is_newer(open, destination, there, &source) {
-                        return Ok(Looked::Alike);
+                        return Ok(Looked::Theirs);
                     }
+                } else if was_deleted(open, row, destination, &source) {
+                    return Ok(Looked::Theirs);
                 }
                 if source.archived {
                     let message = "the object is archived and must be restored first";
@@ -132,7 +216,7 @@ impl Worker<'_> {
                         .object(from.uri(&key)));
                 }
                 if source.size > LARGE {
-                    return self.hand(open, row, destination, &source).await;
+                    return self.hand(open, row, destination, (&source, 0)).await;
                 }
                 let place = (&*key, &*target, destination);
                 self.copy(open, row, place, source, there).await
@@ -165,7 +249,7 @@ impl Worker<'_> {
         };
         let (info, payload) = match read.await {
             Ok(read) => read,
-            Err(error) if is_another(&error) => return Ok(Looked::Changed),
+            Err(error) if is_another(&error, &from.uri(key)) => return Ok(Looked::Changed),
             Err(error) => return Err(error),
         };
         if payload.len() != source.size {
@@ -179,6 +263,21 @@ impl Worker<'_> {
         let checksum = Some(payload.checksum(Algorithm::Crc64Nvme));
         Checksum::compare_kept(checksum.as_ref(), info.checksum.as_ref())
             .map_err(|error| error.object(from.uri(key)))?;
+        let mirrored = open.is_mirrored(destination);
+        if mirrored {
+            // Should it be written late, by then not the newest any more, it is known for what it is.
+            let writes = DirtyChange::Writes {
+                fence: row.fence,
+                destination: destination as u32,
+                content: Content {
+                    size: source.size,
+                    etag: source.pin.etag.clone(),
+                    checksum: checksum.clone(),
+                },
+                now: Timestamp::now(),
+            };
+            self.note(row, writes).await?;
+        }
         let put = PutRequest {
             payload,
             attributes: info.attributes,
@@ -188,12 +287,24 @@ impl Worker<'_> {
         };
         let receipt = match to.put(target, put).await {
             Ok(receipt) => receipt,
-            Err(error) if is_another(&error) => return Ok(Looked::Changed),
+            Err(error) if is_another(&error, &to.uri(target)) => return Ok(Looked::Changed),
             Err(error) => return Err(error),
         };
-        let written = Written {
-            source: source.pin.etag.unwrap_or_default(),
-            destination: receipt.etag.unwrap_or_default(),
+        let written = if mirrored {
+            let made = to.stat(target, &Pin::default(), false).await?;
+            // Another has written meanwhile: what is there now is not what was made here.
+            let made = made.filter(|made| made.pin.etag == receipt.etag);
+            let Some(made) = made else {
+                return Ok(Looked::Changed);
+            };
+            written(&source, &made)
+        } else {
+            Written {
+                source: tag(&source),
+                destination: receipt.etag.unwrap_or_default(),
+                read: None,
+                made: None,
+            }
         };
         self.wrote(row, destination, Some(written)).await?;
         Ok(Looked::Changed)
@@ -214,6 +325,24 @@ impl Worker<'_> {
         self.note(row, wrote).await
     }
 
+    /// Two that mirror each other were found alike, whoever made them so: from here on each counts as made of the other,
+    /// and goes when that does.
+    async fn found_alike(
+        &self,
+        open: &Open<'_>,
+        row: &mut DirtyKey,
+        destination: usize,
+        source: &ObjectInfo,
+        there: &ObjectInfo,
+    ) -> Result<()> {
+        let found = written(source, there);
+        let known = row.written.get(&(destination as u32));
+        if !open.is_mirrored(destination) || known == Some(&found) {
+            return Ok(());
+        }
+        self.wrote(row, destination, Some(found)).await
+    }
+
     /// Whether a destination has what the source has: it holds the same, or one was made of the other, in whichever
     /// direction.
     pub(super) async fn is_alike(
@@ -228,11 +357,14 @@ impl Worker<'_> {
             written.source == tag(from) && written.destination == tag(to)
         };
         let own = row.written.get(&(destination as u32));
-        if same_content(source, there) || own.is_some_and(|own| made(own, source, there)) {
+        if same_content(known(source), known(there))
+            || own.is_some_and(|own| made(own, source, there))
+        {
             return Ok(true);
         }
         let back = self.written_back(open, row, destination).await?;
-        Ok(back.iter().any(|back| made(back, there, source)))
+        let mut back = back.iter().filter_map(|back| back.written.as_ref());
+        Ok(back.any(|back| made(back, there, source)))
     }
 
     /// What the rules that copy back have made of this key's object at the destination.
@@ -241,7 +373,7 @@ impl Worker<'_> {
         open: &Open<'_>,
         row: &DirtyKey,
         destination: usize,
-    ) -> Result<Vec<Written>> {
+    ) -> Result<Vec<Made>> {
         let mut all = Vec::new();
         for (place, back) in &open.back {
             if *place != destination {
@@ -254,7 +386,7 @@ impl Worker<'_> {
                 key: row.of.key.clone(),
             };
             let known = self.deployed.control.dirty(&of).await?;
-            all.extend(here.and_then(|(_, at)| known.written.get(&at).cloned()));
+            all.extend(here.map(|(_, at)| Made::of(&known, at)));
         }
         Ok(all)
     }
@@ -268,23 +400,28 @@ impl Worker<'_> {
         destination: usize,
         there: &ObjectInfo,
     ) -> Result<bool> {
-        if open.back.iter().all(|(place, _)| *place != destination) {
-            return Ok(true);
-        }
-        let own = row.written.get(&(destination as u32));
-        if own.is_some_and(|own| own.destination == tag(there)) {
+        if !open.is_mirrored(destination) || Made::of(row, destination as u32).is(there) {
             return Ok(true);
         }
         let back = self.written_back(open, row, destination).await?;
-        Ok(back.iter().any(|back| back.source == tag(there)))
+        let mut back = back.iter().filter_map(|back| back.written.as_ref());
+        Ok(back.any(|back| was_read(back, there)))
     }
+}
+
+/// Whether this very object was at a destination that has none now, and whose rule deletes at the source what is
+/// deleted there.
+fn was_deleted(open: &Open<'_>, row: &DirtyKey, destination: usize, source: &ObjectInfo) -> bool {
+    let mut back = open.back.iter();
+    let deletes = back.any(|(place, back)| *place == destination && back.deletes);
+    let own = row.written.get(&(destination as u32));
+    deletes && own.is_some_and(|own| was_read(own, source))
 }
 
 /// Whether both sides mirror each other, and the destination's object is the newer one: it is copied back.
 fn is_newer(open: &Open<'_>, destination: usize, there: &ObjectInfo, source: &ObjectInfo) -> bool {
-    let mirrored = open.back.iter().any(|(place, _)| *place == destination);
     // Of two of one second one wins on both sides.
-    mirrored && (there.mtime, tag(there)) > (source.mtime, tag(source))
+    open.is_mirrored(destination) && (there.mtime, tag(there)) > (source.mtime, tag(source))
 }
 
 #[cfg(test)]
@@ -293,10 +430,12 @@ mod tests {
 
     #[test]
     fn what_changed_is_looked_at_before_anything_is_settled() {
-        use Looked::{Alike, Carried, Changed};
+        use Looked::{Alike, Carried, Changed, Theirs};
         assert_eq!(Alike.and(Alike), Alike);
         assert_eq!(Alike.and(Carried), Carried);
-        for other in [Alike, Carried, Changed] {
+        assert_eq!(Alike.and(Theirs), Theirs);
+        assert_eq!(Carried.and(Theirs), Carried);
+        for other in [Alike, Theirs, Carried, Changed] {
             assert_eq!(Changed.and(other), Changed);
             assert_eq!(other.and(Changed), Changed);
         }

@@ -5,9 +5,9 @@ use serde_json::json;
 use skyhaul_model::spec::Endpoint;
 use skyhaul_model::{Error, ErrorKind, ObjectInfo, Result, TransferId};
 use skyhaul_state::TransferStatus;
-use skyhaul_state::control::{Carried, DirtyChange, DirtyKey, RuleKey, Stage, Submission, Written};
+use skyhaul_state::control::{Carried, DirtyChange, DirtyKey, RuleKey, Stage, Submission};
 
-use super::converge::Looked;
+use super::converge::{self, Looked};
 use super::{Open, Worker};
 use crate::order::{FleetOrder, Order};
 
@@ -38,26 +38,35 @@ impl Worker<'_> {
         };
         let control = &*self.deployed.control;
         let submission = control.submission(&carried.transfer).await?;
-        if submission.is_some_and(|found| found.stage == Stage::Live) {
+        let is_live = |found: &Submission| found.stage == Stage::Live;
+        if submission.as_ref().is_some_and(is_live) {
             return Ok(true);
         }
-        let done = self.deployed.state.transfer(&carried.transfer).await;
-        let done = done.is_ok_and(|row| row.status == TransferStatus::Succeeded);
+        let done = match self.deployed.state.transfer(&carried.transfer).await {
+            Ok(row) if row.status == TransferStatus::Succeeded => Some(row.updated),
+            Ok(_) => None,
+            Err(error) if error.kind == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
         let is_same = |source: &&ObjectInfo| source.pin.etag.as_ref() == Some(&carried.source);
         let source = source.filter(is_same);
-        if source.is_some() && !done && !open.again {
+        // One that was noted and never submitted has not failed.
+        if let (Some(source), None, Some(_)) = (source, done, &submission) {
             let transfer = &carried.transfer;
             tracing::warn!(key = row.of.key, %transfer, "the transfer of a large object failed");
+            if open.again {
+                let failed = carried.failed + 1;
+                self.hand(open, row, destination, (source, failed)).await?;
+            }
             return Ok(true);
         }
-        if let (true, Some(source), Some(there)) = (done, source, there)
+        // What came there after its end is somebody else's.
+        if let (Some(ended), Some(source), Some(there)) = (done, source, there)
             && source.size == there.size
             && there.mtime >= source.mtime
+            && there.mtime <= ended
         {
-            let written = Written {
-                source: carried.source.clone(),
-                destination: there.pin.etag.clone().unwrap_or_default(),
-            };
+            let written = converge::written(source, there);
             self.wrote(row, destination, Some(written)).await?;
         }
         let forget = DirtyChange::Hands {
@@ -69,13 +78,13 @@ impl Worker<'_> {
         Ok(false)
     }
 
-    /// Submits the transfer of a large object.
+    /// Submits the transfer of a large object, of which so many have failed.
     pub(super) async fn hand(
         &self,
         open: &Open<'_>,
         row: &mut DirtyKey,
         destination: usize,
-        source: &ObjectInfo,
+        (source, failed): (&ObjectInfo, u32),
     ) -> Result<Looked> {
         let at = destination as u32;
         let run = run_of(&row.of, at, source);
@@ -113,6 +122,7 @@ impl Worker<'_> {
             destination: at,
             transfer: Some(Carried {
                 transfer: run.clone(),
+                failed,
                 source: source.pin.etag.clone().unwrap_or_default(),
             }),
         };

@@ -59,12 +59,20 @@ struct Open<'a> {
     again: bool,
 }
 
+impl Open<'_> {
+    /// Whether another rule copies from a destination back to the source.
+    fn is_mirrored(&self, destination: usize) -> bool {
+        self.back.iter().any(|(place, _)| *place == destination)
+    }
+}
+
 impl Worker<'_> {
     /// Something happened to an object: every rule that it belongs to is kept up.
     ///
     /// Fails if a rule cannot be kept up now; told again, it does what is left.
     pub async fn happened(&self, what: &Happened, now: Timestamp, until: Instant) -> Result<()> {
         let rules = self.deployed.control.rules().await?;
+        let mut failed = None;
         for rule in rules.iter().filter(|rule| rule.enabled) {
             let source = &rule.source.location;
             if source.container != what.bucket {
@@ -81,16 +89,27 @@ impl Worker<'_> {
                 sequencer: what.sequencer.clone(),
             };
             let marked = self.deployed.control.change_dirty(&of, &mark).await?;
-            if marked.is_dirty() {
-                self.converge((&rules, rule, true), &of, now, until).await?;
+            // One that cannot be kept up keeps up none of the others.
+            if marked.is_dirty()
+                && let Err(error) = self.keep_up((&rules, rule, true), &of, now, until).await
+            {
+                tracing::warn!(rule = rule.name, key = what.key, "not kept up: {error}");
+                failed.get_or_insert(error);
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// A transfer that copies a large object has ended: its key is looked at again. If it failed, the object is copied
-    /// once more when it has changed since, or at its next event: what fails for good is not begun without end.
-    pub async fn carried(&self, of: &RuleKey, now: Timestamp, until: Instant) -> Result<()> {
+    /// once more when it has changed since, at its next event, or if this says so (`again`): what fails for good is not
+    /// begun without end.
+    pub async fn carried(
+        &self,
+        of: &RuleKey,
+        again: bool,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<()> {
         let rules = self.deployed.control.rules().await?;
         let rule = rules.iter().find(|rule| rule.name == of.rule);
         let Some(rule) = rule.filter(|rule| rule.enabled) else {
@@ -98,7 +117,54 @@ impl Worker<'_> {
         };
         let mark = DirtyChange::Mark { sequencer: None };
         self.deployed.control.change_dirty(of, &mark).await?;
-        self.converge((&rules, rule, false), of, now, until).await
+        self.keep_up((&rules, rule, again), of, now, until).await?;
+        // What copies back has waited for the end of the transfer, too.
+        self.keep_up_back((&rules, rule), of, false, now, until)
+            .await
+    }
+
+    /// Keeps a key up by a rule, and by what copies back where the destination has what is to come from there.
+    async fn keep_up(
+        &self,
+        (rules, rule, again): (&[Rule], &Rule, bool),
+        of: &RuleKey,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<()> {
+        let which = (rules, rule, again);
+        if self.converge(which, of, now, until).await? == Looked::Theirs {
+            self.keep_up_back((rules, rule), of, true, now, until)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps a key up by the rules that copy back; `marked`: as if it had changed there.
+    async fn keep_up_back(
+        &self,
+        (rules, rule): (&[Rule], &Rule),
+        of: &RuleKey,
+        marked: bool,
+        now: Timestamp,
+        until: Instant,
+    ) -> Result<()> {
+        let control = &self.deployed.control;
+        for back in rules.iter().filter(|other| rule.mirrors(other).is_some()) {
+            let of = RuleKey {
+                rule: back.name.clone(),
+                key: of.key.clone(),
+            };
+            let row = if marked {
+                let mark = DirtyChange::Mark { sequencer: None };
+                control.change_dirty(&of, &mark).await?
+            } else {
+                control.dirty(&of).await?
+            };
+            if row.is_dirty() {
+                self.converge((rules, back, true), &of, now, until).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn open<'b>(
@@ -126,22 +192,22 @@ impl Worker<'_> {
         })
     }
 
-    /// Works on a key until its destinations are like its source, or another has.
+    /// Works on a key until its destinations are like its source, or another has: what was found last.
     async fn converge(
         &self,
         which: (&[Rule], &Rule, bool),
         of: &RuleKey,
         now: Timestamp,
         until: Instant,
-    ) -> Result<()> {
+    ) -> Result<Looked> {
         let open = self.open(which, now).await?;
         loop {
             let Some(row) = self.take(of, until).await? else {
-                return Ok(());
+                return Ok(Looked::Alike);
             };
             let fence = row.fence;
             match self.work(&open, row, until).await {
-                Ok(()) => return Ok(()),
+                Ok(looked) => return Ok(looked),
                 // Another has it, and looks at what is there once more before it lets go.
                 Err(error) if error.kind == ErrorKind::LeaseLost => {}
                 Err(error) => {
@@ -177,24 +243,36 @@ impl Worker<'_> {
 
     /// Looks until the destinations are like the source, or a transfer goes on that copies it: its end is told of by
     /// itself.
-    async fn work(&self, open: &Open<'_>, mut row: DirtyKey, until: Instant) -> Result<()> {
+    async fn work(&self, open: &Open<'_>, mut row: DirtyKey, until: Instant) -> Result<Looked> {
         let fence = row.fence;
         for _ in 0..LOOKS {
             let marks = row.marks;
             let mut looked = Looked::Alike;
+            let mut failed = None;
             for destination in 0..open.destinations.len() {
-                looked = looked.and(self.look(open, &mut row, destination).await?);
+                match self.look(open, &mut row, destination).await {
+                    Ok(one) => looked = looked.and(one),
+                    Err(error) if error.kind == ErrorKind::LeaseLost => return Err(error),
+                    // The others have theirs all the same.
+                    Err(error) => {
+                        failed.get_or_insert(error);
+                    }
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
             match looked {
-                Looked::Alike => {
+                Looked::Alike | Looked::Theirs => {
                     self.note(&mut row, DirtyChange::Settle { fence, marks })
                         .await?;
                     if !row.is_dirty() {
-                        return Ok(());
+                        return Ok(looked);
                     }
                 }
                 Looked::Carried => {
-                    return self.note(&mut row, DirtyChange::Leave { fence }).await;
+                    self.note(&mut row, DirtyChange::Leave { fence }).await?;
+                    return Ok(looked);
                 }
                 Looked::Changed => {}
             }

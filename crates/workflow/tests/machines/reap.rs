@@ -8,6 +8,16 @@ use skyhaul_workflow::machines::Action;
 
 use super::world::{World, minute};
 
+/// All machines say that they live.
+async fn beat(world: &World, beat: u64) {
+    for member in &world.row().await.unwrap().members {
+        let machine = World::identity(member);
+        let change = EnrolmentChange::Beat(beat);
+        let told = world.rows().change_enrolment(&machine, &change);
+        told.await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn nothing_that_a_transfer_uses_is_ended_in_twenty_minutes_of_listing() {
     // Source, relay and destination alike: none holds a lease while the listing finds nothing yet.
@@ -100,6 +110,7 @@ async fn a_kept_dataplane_goes_after_its_minutes_and_not_while_it_is_used() {
     world.reap(minute(100)).await.unwrap();
     world.assert_whole().await;
     world.over.0.lock().unwrap().insert(second);
+    beat(&world, 1).await;
     world.reap(minute(101)).await.unwrap();
     world.reap(minute(115)).await.unwrap();
     world.assert_whole().await;
@@ -107,6 +118,46 @@ async fn a_kept_dataplane_goes_after_its_minutes_and_not_while_it_is_used() {
     assert!(reaped.actions.contains(&Action::EndsIdle(world.id.clone())));
     world.reap(minute(117)).await.unwrap();
     world.assert_gone().await;
+}
+
+#[tokio::test]
+async fn a_kept_dataplane_of_which_a_machine_is_silent_goes_before_its_minutes() {
+    let world = World::with(1, Some(600)).await;
+    world.provisioned().await;
+    world.transfer_ends();
+    for at in 0..10 {
+        beat(&world, at + 1).await;
+        world.reap(minute(5 * at.cast_signed())).await.unwrap();
+        world.assert_whole().await;
+    }
+    world.reap(minute(59)).await.unwrap();
+    world.assert_whole().await;
+    let reaped = world.reap(minute(60)).await.unwrap();
+    assert!(
+        reaped
+            .actions
+            .contains(&Action::EndsSilent(world.id.clone()))
+    );
+    world.reap(minute(61)).await.unwrap();
+    world.assert_gone().await;
+}
+
+#[tokio::test]
+async fn secrets_of_what_has_ended_are_removed_and_no_others() {
+    let world = World::new(1).await;
+    world.provisioned().await;
+    let (over, lives) = (TransferId::generate(), TransferId::generate());
+    let secrets = vec![1].into();
+    for transfer in [&over, &lives] {
+        let kept = world.rows().keep_secrets(transfer, &secrets);
+        kept.await.unwrap();
+    }
+    world.over.0.lock().unwrap().insert(over.clone());
+    let reaped = world.reap(minute(0)).await.unwrap();
+    assert_eq!(reaped.actions, [Action::Forgot(over)]);
+    let mut left = vec![world.transfer.clone(), lives];
+    left.sort();
+    assert_eq!(world.rows().secret_holders().await.unwrap(), left);
 }
 
 #[tokio::test]

@@ -123,6 +123,10 @@ impl Transfers for Over {
     async fn has_ended(&self, id: &TransferId) -> Result<bool> {
         Ok(self.0.lock().unwrap().contains(id))
     }
+
+    async fn is_over(&self, id: &TransferId) -> Result<bool> {
+        self.has_ended(id).await
+    }
 }
 
 /// See the module documentation.
@@ -326,7 +330,7 @@ impl World {
         let mut addresses = BTreeSet::new();
         for machine in &alive {
             assert!(row.owns(&machine.id, machine.intent.as_ref().unwrap()));
-            addresses.extend(machine.private_address);
+            // In two regions they reach each other from outside.
             addresses.extend(machine.public_address);
         }
         for region in [&self.here, &self.there] {

@@ -1,5 +1,6 @@
 //! Attempts that end before their transfer does: cancelled, paused, failed.
 
+use skyhaul_compute::simulated::Fault;
 use skyhaul_engine::StepEnd;
 use skyhaul_model::ErrorKind;
 use skyhaul_state::control::{Failure, Stage, Submission, SubmissionChange, Wish};
@@ -72,6 +73,30 @@ async fn a_transfer_that_is_cancelled_at_any_moment_leaves_nothing() {
         }
         assert!(world.to.uploads().is_empty());
         world.assert_gone().await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_an_attempt_is_reached_from_a_fault_at_any_call() {
+    for moment in 0..MOMENTS {
+        // Each call at some moment, for each takes a world of its own.
+        let mut call = 1 + moment as u64 % 3;
+        loop {
+            let world = World::new(Kind::Copy, &objects()).await;
+            until(&world, moment).await;
+            wish(&world, Wish::Cancel).await;
+            let last = world.faults.calls() + call;
+            let fault = [Fault::Lost, Fault::LostReply][call as usize % 2];
+            world.faults.at(last, fault);
+            world.done(async || world.settle().await).await;
+            let reached = world.faults.calls() >= last;
+            world.assert_gone().await;
+            assert!(world.to.uploads().is_empty(), "{fault:?} of call {call}");
+            if !reached {
+                break;
+            }
+            call += 3;
+        }
     }
 }
 

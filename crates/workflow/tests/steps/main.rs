@@ -7,6 +7,7 @@ mod closing;
 mod deployed;
 mod ends;
 mod guest;
+mod leftovers;
 mod lost;
 mod reuse;
 mod schedules;

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skyhaul_model::filter::FilterSpec;
-use skyhaul_model::{HolderId, Result, TransferId};
+use skyhaul_model::{ErrorKind, HolderId, Result, TransferId};
 use skyhaul_state::SqliteState;
 use skyhaul_state::control::{ControlState, MemoryControl, Rule, RuleKey, Stage, SubmissionChange};
 use skyhaul_stores::open::Ambient;
@@ -59,14 +59,21 @@ impl Mirror {
         let over = SubmissionChange::Over(1);
         let ended = self.control.change_submission(transfer, &over).await;
         assert_eq!(ended.unwrap().stage, Stage::Over);
-        let worker = Worker {
+        self.carried(of, false).await;
+    }
+
+    async fn carried(&self, of: &RuleKey, again: bool) {
+        let carried = self.worker().carried(of, again, at(0), until()).await;
+        carried.unwrap();
+    }
+
+    fn worker(&self) -> Worker<'_> {
+        Worker {
             deployed: &self.deployed,
             opens: &self.keys,
             holder: HolderId::generate(),
             lease: SignedDuration::from_millis(10),
-        };
-        let until = Instant::now() + Duration::from_secs(50);
-        worker.carried(of, at(0), until).await.unwrap();
+        }
     }
 
     async fn new(proxies: [FaultProxy; 2], back: bool) -> Self {
@@ -116,14 +123,40 @@ impl Mirror {
     }
 
     async fn happened(&self, what: &Happened) -> Result<()> {
-        let worker = Worker {
-            deployed: &self.deployed,
-            opens: &self.keys,
-            holder: HolderId::generate(),
-            lease: SignedDuration::from_millis(10),
-        };
-        let until = Instant::now() + Duration::from_secs(50);
-        worker.happened(what, at(0), until).await
+        self.worker().happened(what, at(0), until()).await
+    }
+
+    /// Tells of what happened to a key, then of what rules have written because of it, each once, as the service does.
+    async fn is_told(&self, bucket: &Bucket, key: &str) {
+        let mut told = vec![event(bucket, key, None)];
+        for _ in 0..10 {
+            for proxy in &self.proxies {
+                proxy.clear_log();
+            }
+            for event in &told {
+                self.happened(event).await.unwrap();
+            }
+            told.clear();
+            for (proxy, bucket) in self.proxies.iter().zip([&self.one, &self.other]) {
+                let log = proxy.log();
+                let writes = [Op::Put, Op::Delete].into_iter().flat_map(|op| log.of(op));
+                let done = writes.filter(|entry| (200..300).contains(&entry.status));
+                told.extend(done.map(|entry| event(bucket, &entry.request.key, None)));
+            }
+            if told.is_empty() {
+                return;
+            }
+        }
+        panic!("they do not come to rest: {told:?}");
+    }
+
+    /// Tells of everything until there is nothing more to do.
+    async fn rests(&self) {
+        let mut rounds = 0;
+        while self.told_again().await > 0 {
+            rounds += 1;
+            assert!(rounds < 5, "they do not come to rest");
+        }
     }
 
     /// What the buckets hold now is told of once more; how much was written because of it.
@@ -141,6 +174,10 @@ impl Mirror {
         logs.map(|log| writes.iter().map(|op| log.count(*op)).sum::<usize>())
             .sum()
     }
+}
+
+fn until() -> Instant {
+    Instant::now() + Duration::from_secs(50)
 }
 
 fn name(key: u64) -> String {
@@ -256,11 +293,7 @@ fn two_that_mirror_each_other_come_to_rest_alike() {
         let both = [&mirror.one, &mirror.other];
         changes(mirror, &both, skyhaul_tests::seed() % 1_000_000, 80).await;
         // Events of what was written itself: after a few there is nothing more to do.
-        let mut rounds = 0;
-        while mirror.told_again().await > 0 {
-            rounds += 1;
-            assert!(rounds < 5, "they do not come to rest");
-        }
+        mirror.rests().await;
         assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
     });
 }
@@ -317,6 +350,11 @@ fn what_is_too_large_and_fails_is_begun_again_by_its_next_event_and_not_by_itsel
             }
             before = live;
         }
+        // Where it failed for what passes, it is begun again.
+        mirror.carried(&of, true).await;
+        let live = mirror.control.live().await.unwrap();
+        assert!(live.len() == 1 && live != before);
+        before = live;
         // It counts as not done: what is there later is copied.
         mirror.one.put(&[ObjectSpec::new(&*key, 2, 10)]);
         mirror.fails(&before[0], &of).await;
@@ -324,32 +362,185 @@ fn what_is_too_large_and_fails_is_begun_again_by_its_next_event_and_not_by_itsel
     });
 }
 
+/// Waits until the clock has gone on, as services tell times: in seconds.
+async fn next_second() {
+    let now = Timestamp::now().as_second();
+    while Timestamp::now().as_second() == now {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn arrived(gate: &Gate) {
+    while gate.arrivals() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Two have read two versions, and the one with the older, which stood still, writes it first.
 #[test]
 fn what_a_worker_writes_late_is_no_change_of_the_other_side() {
     between(true, async |mirror| {
         let key = name(0);
-        let mut number = 0;
-        let mut happened = async |bucket: &Bucket| {
-            number += 1;
-            mirror
-                .happened(&event(bucket, &key, Some(number)))
-                .await
-                .unwrap();
+        let (first, second) = (Gate::new(), Gate::new());
+        // What the first rule holds the second does not see.
+        let held = |gate: &Gate| {
+            let put = Faulty::on(Op::Put).nth(1);
+            put.fault(Fault::HoldRequest(gate.clone()))
         };
-        // Whichever of two of one second has the greater tag.
-        for seed in 2..8 {
-            mirror.one.put(&[ObjectSpec::new(&*key, 1, 10)]);
-            happened(&mirror.one).await;
-            assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
-            // It is overwritten while who has read it stands still, and then writes that.
-            mirror.one.put(&[ObjectSpec::new(&*key, seed, 10)]);
-            mirror.other.put(&[ObjectSpec::new(&*key, 1, 10)]);
-            let last = mirror.one.digests("");
-            for bucket in [&mirror.other, &mirror.one] {
-                happened(bucket).await;
-            }
-            assert_eq!(mirror.one.digests(""), last);
-            assert_eq!(mirror.other.digests(""), last);
+        let plan = Plan::new(0).rule(held(&first)).rule(held(&second));
+        mirror.proxies[1].set_plan(plan);
+        let told = async |number| {
+            let event = event(&mirror.one, &key, Some(number));
+            mirror.happened(&event).await.unwrap();
+        };
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, 10)]);
+        let changes = async {
+            arrived(&first).await;
+            mirror.one.put(&[ObjectSpec::new(&*key, 2, 10)]);
+            let opens = async {
+                arrived(&second).await;
+                next_second().await;
+                first.open();
+                while mirror.other.digests("").is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                // The other side is told of what came there.
+                let event = event(&mirror.other, &key, Some(1));
+                mirror.happened(&event).await.unwrap();
+                second.open();
+            };
+            tokio::join!(told(2), opens);
+        };
+        tokio::join!(told(1), changes);
+        mirror.rests().await;
+        let last = mirror.one.digests("");
+        assert_eq!(mirror.other.digests(""), last);
+        mirror.one.put(&[ObjectSpec::new(&*key, 2, 10)]);
+        assert_eq!(mirror.one.digests(""), last);
+    });
+}
+
+#[test]
+fn bytes_that_come_back_are_a_change_like_any_other() {
+    between(true, async |mirror| {
+        let key = name(0);
+        // Each is what the other side has had before, too.
+        for (at_one, seed) in [(true, 1), (false, 2), (false, 1), (true, 2), (true, 1)] {
+            next_second().await;
+            let bucket = if at_one { &mirror.one } else { &mirror.other };
+            bucket.put(&[ObjectSpec::new(&*key, seed, 10)]);
+            let last = bucket.digests("");
+            mirror.is_told(bucket, &key).await;
+            assert_eq!(mirror.one.digests(""), last, "{at_one} {seed}");
+            assert_eq!(mirror.other.digests(""), last, "{at_one} {seed}");
         }
+        // What both have lost comes back, too.
+        mirror.one.delete(&[&key]);
+        mirror.is_told(&mirror.one, &key).await;
+        assert!(mirror.other.digests("").is_empty());
+        next_second().await;
+        mirror.other.put(&[ObjectSpec::new(&*key, 1, 10)]);
+        mirror.is_told(&mirror.other, &key).await;
+        assert_eq!(mirror.one.list("").len(), 1);
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
+    });
+}
+
+#[test]
+fn what_was_written_once_more_goes_with_what_it_is_like() {
+    between(true, async |mirror| {
+        let key = name(0);
+        for (again, gone) in [
+            (&mirror.other, &mirror.one),
+            (&mirror.one, &mirror.other),
+            (&mirror.one, &mirror.one),
+        ] {
+            let object = [ObjectSpec::new(&*key, 1, 10)];
+            mirror.one.put(&object);
+            mirror.is_told(&mirror.one, &key).await;
+            next_second().await;
+            again.put(&object);
+            mirror.is_told(again, &key).await;
+            gone.delete(&[&key]);
+            mirror.is_told(gone, &key).await;
+            assert!(mirror.one.digests("").is_empty());
+            assert!(mirror.other.digests("").is_empty());
+            next_second().await;
+        }
+    });
+}
+
+#[test]
+fn an_event_that_comes_twice_brings_nothing_back_that_was_deleted_at_the_other_side() {
+    between(true, async |mirror| {
+        let key = name(0);
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, 10)]);
+        mirror.is_told(&mirror.one, &key).await;
+        mirror.other.delete(&[&key]);
+        // Told of what was put once more, before it is told of the deletion.
+        mirror.is_told(&mirror.one, &key).await;
+        mirror.is_told(&mirror.other, &key).await;
+        assert!(mirror.one.digests("").is_empty());
+        assert!(mirror.other.digests("").is_empty());
+    });
+}
+
+#[test]
+fn what_is_written_while_it_is_deleted_comes_back() {
+    between(true, async |mirror| {
+        let key = name(0);
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, 10)]);
+        mirror.rests().await;
+        next_second().await;
+        let gate = Gate::new();
+        let held = Faulty::on_any(&[Op::Delete, Op::DeleteMany]).nth(1);
+        let plan = Plan::new(0).rule(held.fault(Fault::HoldReply(gate.clone())));
+        mirror.proxies[1].set_plan(plan);
+        mirror.one.delete(&[&key]);
+        let deleted = async {
+            let event = event(&mirror.one, &key, Some(2));
+            mirror.happened(&event).await.unwrap();
+        };
+        let written = async {
+            arrived(&gate).await;
+            mirror.other.put(&[ObjectSpec::new(&*key, 2, 10)]);
+            gate.open();
+        };
+        tokio::join!(deleted, written);
+        mirror.rests().await;
+        assert_eq!(mirror.other.list("").len(), 1);
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
+    });
+}
+
+#[test]
+fn a_destination_that_cannot_be_written_keeps_none_of_the_others() {
+    between(false, async |mirror| {
+        let rules = mirror.control.rules().await.unwrap();
+        let mut rule = rules[0].clone();
+        let mut refused = rule.destinations[0].clone();
+        refused.location.path.push_str("refused/");
+        rule.destinations.insert(0, refused.clone());
+        let fault = Faulty::on(Op::Put).key("refused/").fault(Fault::Refuse {
+            status: 404,
+            code: "NoSuchBucket",
+        });
+        mirror.proxies[1].set_plan(Plan::new(0).rule(fault));
+        mirror.control.set_rule(&rule).await.unwrap();
+        // And a rule that can write nothing.
+        let first = Rule {
+            name: "a-first".to_owned(),
+            destinations: vec![refused],
+            ..rule
+        };
+        mirror.control.set_rule(&first).await.unwrap();
+        let key = name(0);
+        mirror.one.put(&[ObjectSpec::new(&*key, 1, 10)]);
+        for number in 1..=2 {
+            let event = event(&mirror.one, &key, Some(number));
+            let failed = mirror.happened(&event).await.unwrap_err();
+            assert_eq!(failed.kind, ErrorKind::NotFound, "{failed}");
+        }
+        assert_eq!(mirror.one.digests(""), mirror.other.digests(""));
     });
 }

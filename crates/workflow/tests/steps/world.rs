@@ -239,7 +239,7 @@ impl World {
             },
             regions: Regions(BTreeMap::from([(HERE.to_owned(), here)])),
             zones: BTreeMap::from([(HERE.to_owned(), vec!["here-1a".to_owned()])]),
-            port: 8443,
+            port: Some(8443),
             boot: Box::new(|row, member| format!("{} {}", row.id, member.plan.name)),
             vault: Arc::new(Open),
             waiting: Arc::clone(&execution) as Arc<dyn Waiting>,
