@@ -2,6 +2,7 @@
 //! with, and nothing is left. What was met is printed as a table.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -510,12 +511,33 @@ fn table(met: &BTreeMap<(usize, &'static str, Fault), u64>) -> String {
     lines.join("\n")
 }
 
-/// Each fault at its moment.
+/// A case, by the name that `SKYHAUL_TEST_ONLY` may choose it by.
+fn named((fault, moment): &(Fault, Moment)) -> String {
+    format!("{fault:?} at {}", moment.name())
+}
+
+/// After a case that failed: what it left is given up, so that the others are met.
+fn cleared(cloud: &Cloud) {
+    cloud.trouble(&json!({}));
+    cloud.clocks(0);
+    for id in cloud.left().live {
+        cloud.cli.run(&["cancel", &id]);
+    }
+    cloud.invoke("Reap", &json!({}));
+    nothing_left(cloud);
+}
+
+/// Each fault at its moment; all are met, and those that failed are named at the end. `SKYHAUL_TEST_ONLY` is a part of
+/// the names of those that are wanted.
 fn survives(cloud: &Cloud, cases: &[(Fault, Moment)]) {
     let proxy = FaultProxy::start_at(OUTSIDE, &cloud.dst, Plan::new(0));
+    let only = std::env::var("SKYHAUL_TEST_ONLY").unwrap_or_default();
     let mut filled = Vec::new();
     let mut met = BTreeMap::new();
-    for (order, (fault, moment)) in cases.iter().enumerate() {
+    let mut failed = Vec::new();
+    let wanted = |case: &&(Fault, Moment)| named(case).contains(&only);
+    for (order, case) in cases.iter().filter(wanted).enumerate() {
+        let (fault, moment) = *case;
         let (name, objects) = sources(moment.shape());
         if !filled.contains(&name) {
             let from = Bucket::named(&cloud.src, name);
@@ -523,14 +545,20 @@ fn survives(cloud: &Cloud, cases: &[(Fault, Moment)]) {
             from.put(&objects);
             filled.push(name);
         }
-        eprintln!("{fault:?} at {}", moment.name());
+        eprintln!("{}", named(case));
         let begun = Instant::now();
-        Faulty::new(cloud, &proxy, *fault, *moment).ends_whole();
-        let row = cases.iter().position(|(_, other)| other == moment);
+        let ends = || Faulty::new(cloud, &proxy, fault, moment).ends_whole();
+        if catch_unwind(AssertUnwindSafe(ends)).is_err() {
+            failed.push(named(case));
+            cleared(cloud);
+            continue;
+        }
+        let row = cases.iter().position(|(_, other)| *other == moment);
         let row = row.unwrap_or(order);
-        met.insert((row, moment.name(), *fault), begun.elapsed().as_secs());
+        met.insert((row, moment.name(), fault), begun.elapsed().as_secs());
     }
     println!("{}", table(&met));
+    assert!(failed.is_empty(), "of {} failed: {failed:?}", cases.len());
 }
 
 #[test]
