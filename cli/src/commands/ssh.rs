@@ -6,7 +6,7 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{DataplaneRow, MemberRow, no_dataplane};
 use skyhaul_workflow::Deployed;
-use skyhaul_workflow::machines::GUEST;
+use skyhaul_workflow::machines::is_guest;
 
 use super::deployment;
 use crate::args::SshArgs;
@@ -74,7 +74,7 @@ fn machine<'a>(row: &'a DataplaneRow, name: Option<&str>) -> Result<(&'a MemberR
     let up = row
         .members
         .iter()
-        .filter(|member| member.plan.region != GUEST)
+        .filter(|member| !is_guest(member))
         .filter_map(|member| Some((member, member.machine.as_ref()?)));
     let up: Vec<_> = up.map(|(member, id)| (member, id.0.as_str())).collect();
     let named = || {

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use skyhaul_state::control::{Base, DataplaneRow, Failure};
 
-use crate::machines::GUEST;
+use crate::machines::is_guest;
 use crate::order::Order;
 use crate::steps::failure;
 
@@ -74,7 +74,7 @@ pub(crate) fn reached(
     let taken = now.duration_since(base.since).max(SignedDuration::ZERO);
     let hours = taken.as_secs_f64() / 3600.0;
     let members = dataplane.into_iter().flat_map(|row| &row.members);
-    let members = members.filter(|member| member.plan.region != GUEST);
+    let members = members.filter(|member| !is_guest(member));
     let machines: u32 = members
         .filter_map(|member| Some(vcpus(&member.offer()?.instance_type)))
         .sum();

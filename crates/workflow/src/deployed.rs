@@ -233,9 +233,7 @@ impl Deployed {
             }
         }
     }
-}
 
-impl Deployed {
     /// The numbers of a transfer that has ended, with what it deleted.
     async fn with_deletions(
         &self,

@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 use crate::account::Account;
 use crate::deployed::Deployed;
 use crate::drive;
-use crate::machines::{GUEST, Regions, Vault, guest_name};
+use crate::machines::{GUEST, Regions, Vault, guest_name, is_guest};
 use crate::settings::Settings;
 use crate::steps::{self, Answer, Attempt, Waiting};
 
@@ -212,7 +212,7 @@ impl Guest {
             return Ok(None);
         };
         let mut members = row.members.iter();
-        let guest = members.find(|member| member.plan.region == GUEST && member.machine.is_some());
+        let guest = members.find(|member| is_guest(member) && member.machine.is_some());
         Ok(guest.map(|member| member.intent(&id)))
     }
 

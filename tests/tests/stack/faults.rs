@@ -265,9 +265,14 @@ impl<'a> Faulty<'a> {
         let id = self.cloud.submit(&self.copy);
         self.until(|| self.reached(&id));
         self.meets(fault);
-        let machines = self.cloud.left().instances;
-        self.cloud.fault(machines.last().unwrap(), "crash");
+        self.strikes("crash");
         id
+    }
+
+    /// Something happens to a machine.
+    fn strikes(&self, fault: &str) {
+        let machines = self.cloud.left().instances;
+        self.cloud.fault(machines.last().unwrap(), fault);
     }
 
     /// Submits it so that it stands in the step.
@@ -350,9 +355,7 @@ impl<'a> Faulty<'a> {
             }
             Fault::Crash | Fault::Interrupt => {
                 let id = self.held();
-                let machines = self.cloud.left().instances;
-                self.cloud
-                    .fault(machines.last().unwrap(), self.machine_fault());
+                self.strikes(self.machine_fault());
                 self.release();
                 self.command("wait", &id, &[0]);
             }
@@ -361,8 +364,7 @@ impl<'a> Faulty<'a> {
                 let id = self.cloud.submit(&self.copy);
                 self.until(|| self.reached(&id));
                 self.trouble(json!({ "capacity": 2 }));
-                let machines = self.cloud.left().instances;
-                self.cloud.fault(machines.last().unwrap(), "crash");
+                self.strikes("crash");
                 self.command("wait", &id, &[0]);
                 assert!(self.happened("capacity") >= 2);
             }
@@ -390,15 +392,13 @@ impl<'a> Faulty<'a> {
     fn at_moment(&self) {
         let id = self.cloud.submit(&self.copy);
         self.until(|| self.reached(&id));
-        let left = self.cloud.left();
         match self.fault {
             Fault::Crash | Fault::Interrupt => {
-                self.cloud
-                    .fault(left.instances.last().unwrap(), self.machine_fault());
+                self.strikes(self.machine_fault());
                 self.command("wait", &id, &[0]);
             }
             Fault::Stop => {
-                self.cloud.stop(&left.executions[0]);
+                self.cloud.stop(&self.cloud.left().executions[0]);
                 self.command("wait", &id, &[1]);
                 nothing_left(self.cloud);
                 self.command("resume", &id, &[0]);

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
 use skyhaul_tests::cloud::{Cloud, Left, OUTSIDE};
 use skyhaul_tests::data::Body;
 use skyhaul_tests::eventually;
 use skyhaul_tests::oracle::Bucket;
 use skyhaul_tests::tree::Tree;
 
-use super::{MIB, nothing_left};
+use super::{MIB, followed, nothing_left};
 
 fn tree() -> Tree {
     let tree = Tree::new();
@@ -28,8 +27,8 @@ fn tree() -> Tree {
 
 fn to_here(arguments: &[&str]) -> Vec<String> {
     let here = ["--address", OUTSIDE];
-    let arguments = arguments.iter().chain(&here).map(|&text| text.to_owned());
-    arguments.collect()
+    let arguments = arguments.iter().chain(&here);
+    arguments.map(|&text| text.to_owned()).collect()
 }
 
 /// Bytes that are copied.
@@ -63,9 +62,7 @@ fn heavy_stack_takes_what_is_on_this_machine() {
         .run(&to_here(&[&copy[..], &["--detach"]].concat()));
     assert!(away.assert_code(2).stdout.contains("must stay"), "{away}");
     let mut first = cloud.cli.start(&to_here(&copy));
-    let told = first.stdout_line(|line| line.contains("following"));
-    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
-    let id = told["transfer"].as_str().unwrap().to_owned();
+    let id = followed(&first);
     let arrives = eventually("bytes", Duration::from_mins(3), || {
         let arrives = copied(&cloud, &id) > 0;
         (arrives || !first.runs()).then_some(arrives)

@@ -14,6 +14,7 @@ mod triggers;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use skyhaul_tests::cli::Running;
 use skyhaul_tests::cloud::{Cloud, Left};
 use skyhaul_tests::eventually;
 use skyhaul_tests::oracle::{Bucket, ObjectSpec};
@@ -35,6 +36,13 @@ fn objects(large: u64, small: u64) -> Vec<ObjectSpec> {
         .collect()
 }
 
+/// The transfer that a command follows which tells of it in lines of JSON.
+fn followed(command: &Running) -> String {
+    let told = command.stdout_line(|line| line.contains("following"));
+    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
+    told["transfer"].as_str().unwrap().to_owned()
+}
+
 /// Everything is there, and nothing lives any more.
 fn assert_whole(cloud: &Cloud, from: &Bucket, to: &Bucket) {
     assert_eq!(from.digests(""), to.digests(""));
@@ -52,9 +60,7 @@ fn moves_what_is_submitted(cloud: &Cloud, large: u64, small: u64) {
     let submits = cloud
         .cli
         .start(&Cloud::at(&cloud.src, &cloud.dst, &follows));
-    let told = submits.stdout_line(|line| line.contains("following"));
-    let told: Value = serde_json::from_str(&told.unwrap()).unwrap();
-    let id = told["transfer"].as_str().unwrap().to_owned();
+    let id = followed(&submits);
     drop(submits.kill());
     let launched = eventually("machines", Duration::from_mins(2), || {
         let left = cloud.left();

@@ -115,7 +115,7 @@ impl Bucket {
         let keys: Vec<String> = keys.into_iter().cloned().collect();
         futures::stream::iter(keys)
             .map(|key| async move {
-                let result = self.delete_object(&key).await;
+                let result = self.delete_object(&key, None).await;
                 DeleteOutcome { key, result }
             })
             .buffered(SINGLES)
@@ -131,6 +131,21 @@ impl Bucket {
         check_is(self.context.side, Some(&found), pin)
             .map_err(|error| error.object(self.context.uri(key)))?;
         let tag = pin.etag.as_deref().map(quote);
+        match self.delete_object(key, tag).await {
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                self.delete_object(key, None).await
+            }
+            // What is gone by now is no such version either, and what was wanted.
+            Err(error) if error.kind == ErrorKind::PreconditionFailed => {
+                let still = self.head(key, &Pin::default()).await?;
+                still.map_or(Ok(()), |_| Err(error))
+            }
+            deleted => deleted,
+        }
+    }
+
+    /// Deletes a key, if that has this entity tag, in quotes; one that is gone is no error.
+    async fn delete_object(&self, key: &str, tag: Option<String>) -> Result<()> {
         let reply = self
             .call(Call::object(key), || {
                 self.client
@@ -138,30 +153,6 @@ impl Bucket {
                     .bucket(self.name())
                     .key(key)
                     .set_if_match(tag.clone())
-                    .send()
-            })
-            .await;
-        match reply {
-            Err(failed) if failed.error.kind == ErrorKind::Unsupported => {
-                self.delete_object(key).await
-            }
-            // What is gone by now is no such version either, and what was wanted.
-            Err(failed) if failed.error.kind == ErrorKind::PreconditionFailed => {
-                let still = self.head(key, &Pin::default()).await?;
-                still.map_or(Ok(()), |_| Err(failed.error))
-            }
-            Err(failed) if !failed.error.message.contains("[NoSuchKey") => Err(failed.error),
-            _ => Ok(()),
-        }
-    }
-
-    async fn delete_object(&self, key: &str) -> Result<()> {
-        let reply = self
-            .call(Call::object(key), || {
-                self.client
-                    .delete_object()
-                    .bucket(self.name())
-                    .key(key)
                     .send()
             })
             .await;

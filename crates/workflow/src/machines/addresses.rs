@@ -5,15 +5,14 @@ use std::net::IpAddr;
 
 use skyhaul_state::control::{DataplaneRow, MemberRow};
 
-use super::GUEST;
+use super::is_guest;
 
 /// Where a member can be reached by all others: inside their network, if that is one. A guest with an address of such a
 /// network is in it.
 pub(super) fn announced(row: &DataplaneRow, member: &MemberRow) -> Option<IpAddr> {
     let is_near = |other: &MemberRow| {
-        let is_guest = other.plan.region == GUEST;
         other.plan.region == member.plan.region
-            || (is_guest && other.private_address.is_some_and(is_private))
+            || (is_guest(other) && other.private_address.is_some_and(is_private))
     };
     if row.members.iter().all(is_near) {
         member.private_address

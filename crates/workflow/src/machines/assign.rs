@@ -12,11 +12,10 @@ use skyhaul_model::machine::DataplaneId;
 use skyhaul_model::{Error, ErrorKind, Result, TransferId};
 use skyhaul_state::control::{
     ControlState, DataplaneChange, DataplaneRow, EnrolmentChange, MemberRole, MemberRow,
-    MemberStatus,
 };
 
 use super::addresses::announced;
-use super::provision::{active, load};
+use super::provision::{active, is_exhausted, load};
 use super::{Regions, Vault, secrets};
 use crate::formation::{Standing, configure};
 
@@ -66,16 +65,11 @@ fn standings(row: &DataplaneRow, sites: &[String]) -> Result<Vec<Standing>> {
     Ok(all)
 }
 
-/// Whether no machine can be had for a member.
-fn is_missing(member: &MemberRow) -> bool {
-    member.status == MemberStatus::Exhausted
-}
-
 /// The names of the members of a dataplane that work for a transfer whose destinations are in these regions.
 pub fn working(row: &DataplaneRow, sites: &[String]) -> Result<BTreeSet<String>> {
     let standings = standings(row, sites)?.into_iter();
     let mut names: BTreeSet<_> = standings.map(|one| one.name).collect();
-    for member in row.members.iter().filter(|member| is_missing(member)) {
+    for member in row.members.iter().filter(|member| is_exhausted(member)) {
         names.remove(member.plan.name.as_str());
     }
     Ok(names)
@@ -137,7 +131,7 @@ async fn pass(
         let named = |member: &&MemberRow| member.plan.name.as_str() == config.name;
         let member = row.members.iter().find(named);
         async move {
-            let Some(member) = member.filter(|member| !is_missing(member)) else {
+            let Some(member) = member.filter(|member| !is_exhausted(member)) else {
                 return Ok(StepEnd::Done);
             };
             let config = Config {

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use skyhaul_compute::{Compute, Room};
 use skyhaul_model::machine::{MemberName, Offer};
 use skyhaul_model::{Error, ErrorKind, Result};
-use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole, MemberStatus};
+use skyhaul_state::control::{DataplaneRow, MemberPlan, MemberRole};
 
 use super::Regions;
 use super::guests::{self, GUEST};
+use super::provision::is_exhausted;
 use crate::ceiling::MOST_GATEWAYS;
 use crate::order::FleetOrder;
 
@@ -119,11 +120,11 @@ pub fn serves(row: &DataplaneRow, wanted: &Roles<'_>, fleet: &FleetOrder, least:
     let is_asked_for = |offer: &Offer| {
         offer.market == fleet.market && fleet.instance_types.contains(&offer.instance_type)
     };
-    let launched = || row.members.iter().filter(|one| one.plan.region != GUEST);
+    let launched = || row.members.iter().filter(|one| !guests::is_guest(one));
     let has = |region: &str, role: MemberRole| {
         let here = row.members.iter().filter(|one| {
             let plan = &one.plan;
-            plan.region == region && plan.role == role && one.status != MemberStatus::Exhausted
+            plan.region == region && plan.role == role && !is_exhausted(one)
         });
         let least = if region == GUEST { 1 } else { least };
         here.count() >= least as usize
@@ -198,6 +199,7 @@ fn name(region: &str, role: MemberRole, number: u32) -> Result<MemberName> {
 #[cfg(test)]
 mod tests {
     use skyhaul_model::machine::{DataplaneId, Market};
+    use skyhaul_state::control::MemberStatus;
     use skyhaul_state::suite::control::plan;
 
     use super::*;

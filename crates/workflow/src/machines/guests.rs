@@ -11,7 +11,7 @@ use skyhaul_model::Result;
 use skyhaul_model::machine::{
     DataplaneId, IntentId, Machine, MachineId, MachineState, Market, Offer,
 };
-use skyhaul_state::control::{ControlState, DataplaneStatus};
+use skyhaul_state::control::{ControlState, DataplaneStatus, MemberRow};
 
 /// The region that they are in. No region of AWS is called so.
 pub const GUEST: &str = "guest";
@@ -20,6 +20,12 @@ pub const GUEST: &str = "guest";
 #[derive(Debug)]
 pub struct Guests {
     control: Arc<dyn ControlState>,
+}
+
+/// Whether a member is one.
+#[must_use]
+pub fn is_guest(member: &MemberRow) -> bool {
+    member.plan.region == GUEST
 }
 
 /// What the machine is called that joins for an intent.
@@ -85,7 +91,7 @@ impl Compute for Guests {
         let active = |status| status == DataplaneStatus::Active;
         for row in rows.iter().filter(|row| active(row.status)) {
             let members = row.members.iter();
-            for member in members.filter(|member| member.plan.region == GUEST) {
+            for member in members.filter(|member| is_guest(member)) {
                 if member.machine.is_some() {
                     all.push(self.machine(member.intent(&row.id)).await?);
                 }

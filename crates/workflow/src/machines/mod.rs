@@ -18,7 +18,7 @@ use skyhaul_compute::Compute;
 use skyhaul_model::{Error, ErrorKind, Result};
 
 pub use assign::{Assignment, assign, release, working};
-pub use guests::{GUEST, Guests, name as guest_name};
+pub use guests::{GUEST, Guests, is_guest, name as guest_name};
 pub use provision::{Boot, Provisioned, provision, replace, try_again};
 pub use reap::{Action, Reaped, Transfers, reap};
 pub use secrets::{Secrets, Vault, secrets};

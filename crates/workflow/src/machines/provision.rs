@@ -121,7 +121,8 @@ async fn describe(regions: &Regions, row: &DataplaneRow) -> Result<Vec<Machine>>
     Ok(all)
 }
 
-fn is_exhausted(member: &MemberRow) -> bool {
+/// Whether no machine can be had for a member.
+pub(super) fn is_exhausted(member: &MemberRow) -> bool {
     member.status == MemberStatus::Exhausted
 }
 

@@ -43,7 +43,8 @@ pub async fn provision(account: &Account, attempt: &Attempt, now: Timestamp) -> 
         let message = "the transfer has no dataplane";
         return Err(Error::control(ErrorKind::Internal, message).object(attempt.transfer.as_str()));
     };
-    if attempt.row(account).await?.phase == Phase::Ended {
+    let row = attempt.row(account).await?;
+    if row.phase == Phase::Ended {
         let message = "the transfer has ended";
         return Err(
             Error::control(ErrorKind::Interrupted, message).object(attempt.transfer.as_str())
@@ -67,7 +68,6 @@ pub async fn provision(account: &Account, attempt: &Attempt, now: Timestamp) -> 
         Err(error) => return Err(error),
     };
     let order = Order::parse(&submission.order)?;
-    let row = attempt.row(account).await?;
     let mut sites = Vec::new();
     for destination in &row.spec.destinations {
         sites.push(region_of(account, destination, Side::Destination).await?);

@@ -16,7 +16,7 @@ use skyhaul_state::control::{DataplaneRow, Failure, Sign, Stage, Submission, Sub
 
 use super::{Attempt, failure, used, wished};
 use crate::account::Account;
-use crate::machines::GUEST;
+use crate::machines::is_guest;
 
 /// A gateway that has told nothing new of itself for so long is lost.
 const STALE: SignedDuration = SignedDuration::from_mins(3);
@@ -228,7 +228,7 @@ fn lost(
     };
     let members = dataplane.members.iter();
     let silent = members.filter(|member| stale(member.plan.name.as_str()));
-    let (guests, lost): (Vec<_>, Vec<_>) = silent.partition(|member| member.plan.region == GUEST);
+    let (guests, lost): (Vec<_>, Vec<_>) = silent.partition(|member| is_guest(member));
     let lost = lost.iter().map(|member| member.intent(&dataplane.id));
     (lost.collect(), !guests.is_empty())
 }
@@ -236,7 +236,7 @@ fn lost(
 /// Whether a guest has started anew, and is to be told again what to do.
 async fn joins(account: &Account, dataplane: &DataplaneRow, transfer: &TransferId) -> Result<bool> {
     for member in &dataplane.members {
-        if member.plan.region == GUEST
+        if is_guest(member)
             && let Some(machine) = &member.machine
             && let Some(enrolment) = account.control.enrolment(&machine.0).await?
             && !enrolment.assignments.contains_key(transfer)
